@@ -1,0 +1,298 @@
+/*
+ * instemb.h
+ *	  The engine's one public header: instruction-conditioned text embeddings.
+ *
+ * The engine knows nothing of PostgreSQL.  It is built as a module of its own
+ * (instemb_engine.so) that exports the single symbol ie_engine(); the SQL face
+ * in src/pg opens it at first use and calls it through the table ie_api.
+ * Unit tests link the objects and call the functions directly.
+ *
+ * Vocabulary
+ *	  model		an opened GGUF file: configuration, weights, vocabulary and model
+ *				definition (template, pooling).  Immutable after open; its weights
+ *				are borrowed from a read-only shared mapping of the file.
+ *	  session	all mutable state of one caller: scratch arena, prefix cache.
+ *				One thread at a time uses a session.
+ *	  host		what the caller lends: allocator, interrupt poll.
+ *
+ * Verbs: open/close = resource of the operating system, create/free = heap.
+ * Every function that can fail returns an ie_code and fills the caller's
+ * ie_error; out-parameters are written only on IE_OK, unless stated.
+ *
+ * Shape letters used throughout the engine: B sequences of a pass, T tokens,
+ * C n_embd, H n_head, G n_head_kv, D head_dim, F n_ff, V n_vocab, L n_layer,
+ * K look-ahead tokens.
+ */
+#ifndef INSTEMB_H
+#define INSTEMB_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* ---------------------------------------------------------------- errors */
+
+typedef enum ie_code
+{
+	IE_OK = 0,
+	IE_NOMEM,					/* the host's allocator returned NULL */
+	IE_IO,						/* a system call failed; sys_errno is set */
+	IE_FORMAT,					/* a file's content is corrupt */
+	IE_UNSUPPORTED,				/* valid, but this engine cannot do it */
+	IE_INVALID,					/* an argument is not acceptable */
+	IE_LIMIT,					/* a stated limit would be exceeded */
+	IE_CANCELED,				/* the host's should_stop() said so */
+	IE_NUMERIC,					/* a result would not be finite */
+	IE_INTERNAL					/* a bug in the engine */
+} ie_code;
+
+/* Texts are in PostgreSQL's message style; detail and hint may be empty. */
+typedef struct ie_error
+{
+	ie_code		code;
+	int			sys_errno;		/* errno of the failed call, IE_IO only */
+	char		message[384];
+	char		detail[512];
+	char		hint[256];
+} ie_error;
+
+/* ------------------------------------------------------------------ host */
+
+/*
+ * The caller's services; outlives everything created with it.
+ *
+ * alloc returns at least 8-byte aligned memory or NULL, and never does
+ * anything else (no exception, no jump).  should_stop may be NULL; it is
+ * polled only by the thread that called the engine, between tiles of work
+ * (at most some milliseconds apart).  No callback is used on another thread.
+ */
+typedef struct ie_host
+{
+	void	   *arg;
+	void	   *(*alloc) (void *arg, size_t size);
+	void		(*free) (void *arg, void *ptr);
+	bool		(*should_stop) (void *arg);
+} ie_host;
+
+/* ---------------------------------------------------------------- models */
+
+typedef struct ie_model ie_model;
+
+/*
+ * What a model is; strings are borrowed from the model, valid until
+ * ie_model_close().  A string that the file does not state is "".
+ */
+typedef struct ie_model_info
+{
+	const char *architecture;	/* general.architecture */
+	const char *name;			/* general.name */
+	const char *license;		/* general.license */
+	const char *quantization;	/* tensor type of most weights, e.g. "Q4_1" */
+	const char *pre_type;		/* tokenizer.ggml.pre */
+	const char *pooling;		/* last, mean, lookahead, daap */
+	const char *template_prefix;	/* with {instruction} */
+	const char *template_prefix_empty;	/* used when the instruction is '' */
+	const char *template_body;	/* with {input} */
+	const char *template_suffix;
+	const char *base_sha256;	/* merged models: hash of the base file */
+	const char *adapter_sha256; /* merged models: hash of the adapter file */
+	uint32_t	n_vocab;
+	uint32_t	n_embd;			/* also the dimension of an embedding */
+	uint32_t	n_layer;
+	uint32_t	n_head;
+	uint32_t	n_head_kv;
+	uint32_t	head_dim;
+	uint32_t	n_ff;
+	uint32_t	n_ctx;
+	uint32_t	lookahead_count;
+	uint64_t	n_params;
+	uint64_t	file_bytes;
+} ie_model_info;
+
+/*
+ * Open a model file: map it read-only and shared, check header, metadata,
+ * tensor directory and bounds (not the tensors' bodies), build the vocabulary.
+ *
+ * Errors: IE_IO (open, fstat, mmap), IE_FORMAT, IE_UNSUPPORTED (architecture,
+ * tensor type, tokenizer; the detail lists what is supported), IE_NOMEM.
+ */
+ie_code		ie_model_open(const ie_host *host, const char *path,
+						  ie_model **model, ie_error *err);
+void		ie_model_close(ie_model *model);	/* NULL is allowed */
+
+void		ie_model_get_info(const ie_model *model, ie_model_info *info);
+
+/*
+ * Read the whole file: SHA-256 of its bytes as 64 lower-case hex digits and a
+ * terminating NUL into hex[65].  Where the file records a checksum of its
+ * tensor data (instemb.data_sha256, written by ie_install()), that is compared
+ * too; and every block scale must be finite.
+ *
+ * Errors: IE_FORMAT (checksum differs, or a scale is not finite), IE_CANCELED.
+ */
+ie_code		ie_model_verify(const ie_model *model, char *hex, ie_error *err);
+
+/* SHA-256 of a file's bytes as hex, without opening it as a model. */
+ie_code		ie_file_sha256(const ie_host *host, const char *path, char *hex,
+						   ie_error *err);
+
+/*
+ * Write a model file that holds base + adapter: each adapted matrix becomes
+ * W + (alpha/r) B A, computed in fp32 and written as Q8_0 (or left in the
+ * base's type where no delta exists), with the adapter's definition metadata
+ * and look-ahead vectors, source hashes and a checksum of the tensor data.
+ * With adapter_path NULL the base is copied unchanged.
+ *
+ * out_path must not exist; it is created with mode 0600, written and fsynced.
+ * The caller renames it into place, and removes it after a failure.
+ *
+ * Errors: as ie_model_open(); IE_INVALID when the adapter belongs to another
+ * base or its shapes differ; IE_IO; IE_CANCELED.
+ */
+typedef struct ie_install_request
+{
+	const char *base_path;
+	const char *adapter_path;	/* NULL = copy the base */
+	const char *out_path;
+	size_t		max_bytes;		/* limit for scratch memory, 0 = none */
+} ie_install_request;
+
+ie_code		ie_install(const ie_host *host, const ie_install_request *request,
+					   ie_error *err);
+
+/* -------------------------------------------------------------- tokenizer */
+
+/* A text in UTF-8, not terminated. */
+typedef struct ie_text
+{
+	const char *data;
+	size_t		len;			/* bytes */
+} ie_text;
+
+/*
+ * Token ids of a text as the model's tokenizer gives them, without template
+ * and without BOS.  Control tokens spelled out in the text are plain
+ * characters.  *tokens is allocated with the model's host and owned by the
+ * caller (host->free), NULL when *n_tokens is 0.  Invalid UTF-8 is IE_INVALID.
+ */
+ie_code		ie_tokenize(const ie_model *model, ie_text text,
+						int32_t **tokens, size_t *n_tokens, ie_error *err);
+
+/* -------------------------------------------------------------- embedding */
+
+typedef struct ie_session ie_session;
+
+typedef enum ie_compute
+{
+	IE_COMPUTE_AUTO = 0,		/* integer dot products where weights are quantised */
+	IE_COMPUTE_F32				/* dequantise and multiply in fp32 */
+} ie_compute;
+
+typedef struct ie_session_config
+{
+	ie_compute	compute;
+	uint32_t	n_threads;		/* 1..64 */
+	size_t		max_bytes;		/* limit of the session's memory, 0 = none */
+	size_t		prefix_cache_bytes; /* limit of the prefix cache, 0 = no cache */
+} ie_session_config;
+
+/*
+ * A session borrows the model, which must outlive it.  Its scratch is
+ * allocated by ie_embed(), in one piece, sized before the pass.
+ */
+ie_code		ie_session_create(const ie_model *model, const ie_session_config *config,
+							  ie_session **session, ie_error *err);
+void		ie_session_free(ie_session *session);	/* NULL is allowed */
+
+/* Bytes now held by the session: scratch arena and prefix cache. */
+size_t		ie_session_bytes(const ie_session *session);
+
+/* Release scratch beyond keep_bytes. */
+void		ie_session_trim(ie_session *session, size_t keep_bytes);
+
+typedef struct ie_embed_request
+{
+	ie_text		instruction;	/* len 0 = plain embedding */
+	const ie_text *inputs;		/* [n_inputs], none empty */
+	size_t		n_inputs;
+	bool		truncate;		/* cut texts that do not fit n_ctx at a token
+								 * boundary, instead of IE_LIMIT */
+} ie_embed_request;
+
+typedef struct ie_embed_stats
+{
+	uint64_t	n_tokens;		/* positions computed, look-ahead included */
+	uint64_t	n_tokens_reused;	/* prefix positions taken from the cache */
+	size_t		n_truncated;	/* texts that were cut */
+	size_t		first_truncated;	/* index of the first of them */
+	size_t		truncated_tokens;	/* its token count before the cut */
+	size_t		truncated_limit;	/* and the count it was cut to */
+} ie_embed_stats;
+
+/*
+ * Embed n_inputs texts under one instruction.
+ *
+ * vectors: [n_inputs, n_embd] f32 row-major, caller's storage; every row has
+ * unit L2 norm and no NaN.  The bits of a row do not depend on the other rows,
+ * their order, the number of threads or the state of the prefix cache.
+ * stats may be NULL; it is written also on failure as far as known.
+ *
+ * Errors: IE_INVALID (empty text, not UTF-8), IE_LIMIT (text over the context,
+ * both numbers in the message; or max_bytes, before anything is allocated),
+ * IE_NOMEM, IE_CANCELED (nothing is lost, the call may be repeated),
+ * IE_NUMERIC.
+ */
+ie_code		ie_embed(ie_session *session, const ie_embed_request *request,
+					 float *vectors, ie_embed_stats *stats, ie_error *err);
+
+/* --------------------------------------------------------------- distance */
+
+/*
+ * These four live in src/math/distance.c, which is linked into the SQL face as
+ * well, so that a distance needs no engine.  a, b: [n] f32, any alignment.
+ * The reduction order is the same on every instruction set: 16 lanes of fp32
+ * fused multiply-adds, lane i % 16, then a fixed tree.
+ *
+ * Cosine distance is 1 - cos clamped to [0, 2], NaN if a norm is 0.
+ */
+double		ie_inner_product(const float *a, const float *b, size_t n);
+double		ie_cosine_similarity(const float *a, const float *b, size_t n);
+double		ie_cosine_distance(const float *a, const float *b, size_t n);
+
+/* Scale to unit L2 norm in place; false (unchanged) if the norm is 0 or not finite. */
+bool		ie_normalize(float *x, size_t n);
+
+/* ------------------------------------------------------------------ module */
+
+/* Kernel level in use: "ref", "avx2", "avx512vnni", ... */
+const char *ie_cpu_level(void);
+const char *ie_code_name(ie_code code);
+
+#define IE_API_VERSION 1
+
+/* The engine as the SQL face sees it. */
+typedef struct ie_api
+{
+	uint32_t	version;		/* IE_API_VERSION */
+	ie_code		(*model_open) (const ie_host *, const char *, ie_model **, ie_error *);
+	void		(*model_close) (ie_model *);
+	void		(*model_get_info) (const ie_model *, ie_model_info *);
+	ie_code		(*model_verify) (const ie_model *, char *, ie_error *);
+	ie_code		(*file_sha256) (const ie_host *, const char *, char *, ie_error *);
+	ie_code		(*install) (const ie_host *, const ie_install_request *, ie_error *);
+	ie_code		(*tokenize) (const ie_model *, ie_text, int32_t **, size_t *, ie_error *);
+	ie_code		(*session_create) (const ie_model *, const ie_session_config *,
+								   ie_session **, ie_error *);
+	void		(*session_free) (ie_session *);
+	size_t		(*session_bytes) (const ie_session *);
+	void		(*session_trim) (ie_session *, size_t);
+	ie_code		(*embed) (ie_session *, const ie_embed_request *, float *,
+						  ie_embed_stats *, ie_error *);
+	const char *(*cpu_level) (void);
+} ie_api;
+
+/* The only symbol that instemb_engine.so exports. */
+typedef const ie_api *(*ie_engine_fn) (void);
+#define IE_ENGINE_SYMBOL "ie_engine"
+
+#endif							/* INSTEMB_H */

@@ -1,0 +1,164 @@
+/*
+ * kernels.h
+ *	  The inner loops, one table per instruction set.
+ *
+ * kernels_ref.c is the definition: plain C that says in which order every
+ * rounding happens.  Each faster table computes the same bits.  That is
+ * possible because
+ *	- integer sums are exact, so their order is free;
+ *	- fp32 sums run either along the lanes (each lane one output, its terms in
+ *	  ascending order), or over 16 lanes by index % 16 with a fixed tree
+ *	  (l[i] += l[i+8], then +4, +2, +1);
+ *	- multiply-add is explicit, fmaf() or an FMA instruction on every level,
+ *	  and nothing is contracted (-ffp-contract=off);
+ *	- exp, sin, cos are ours.
+ *
+ * Shapes are row-major.  No pointer needs alignment unless stated; outputs do
+ * not alias inputs unless stated.
+ */
+#ifndef IE_KERNELS_H
+#define IE_KERNELS_H
+
+#include "base/cpu.h"
+#include "math/quant.h"
+
+/*
+ * A panel: IE_PANEL_ROWS rows of a weight matrix (outputs), re-laid so that 16
+ * outputs lie side by side.  Weights are packed panel by panel into scratch
+ * right before use and serve all rows of the activations.
+ */
+#define IE_PANEL_ROWS 16
+
+/* 32 columns of a panel of quantised weights */
+typedef struct ie_panel_block
+{
+	uint8_t		q[IE_QK / 4][IE_PANEL_ROWS][4];	/* [column / 4][row][column % 4] */
+	float		d[IE_PANEL_ROWS];	/* scale of each row's block */
+	float		m[IE_PANEL_ROWS];	/* min of each row's block; U8 panels only */
+} ie_panel_block;
+
+typedef enum ie_panel_kind
+{
+	IE_PANEL_U8,				/* q in 0..31 unsigned, w = d q + m: Q4_0 (m = -8 d), Q4_1, Q5_0, Q5_1 */
+	IE_PANEL_S8,				/* q in -127..127 signed, w = d q: Q8_0 (-128 is read as -127) */
+	IE_PANEL_F32				/* float w[n_in][IE_PANEL_ROWS]: F32, F16, BF16, and any type under
+								 * IE_COMPUTE_F32 */
+} ie_panel_kind;
+
+/*
+ * Activations quantised for the integer kernels, per block of 32 columns:
+ * d = max|x| / 127, q = nearbyint(x * (127 / max|x|)) (ties to even; all 0 when
+ * max is 0), s = d * (float) sum(q).
+ */
+typedef struct ie_qrows
+{
+	size_t		n_cols;			/* % IE_QK == 0 */
+	int8_t	   *q;				/* [T, n_cols], 64-byte aligned */
+	float	   *d;				/* [T, n_cols / IE_QK] */
+	float	   *s;				/* [T, n_cols / IE_QK] */
+} ie_qrows;
+
+/* Keys and values of consecutive positions, of one key/value head */
+typedef struct ie_kv_span
+{
+	const float *kt;			/* [D, ld_k]: keys transposed; ld_k % 16 == 0, 64-byte aligned, columns
+								 * n .. round_up(n, 16) - 1 readable, their content is ignored */
+	size_t		ld_k;
+	const float *v;				/* [n, D] with row stride ld_v */
+	size_t		ld_v;
+	size_t		n;				/* positions */
+} ie_kv_span;
+
+typedef struct ie_attend_args
+{
+	const float *q;				/* [n_q, D]: the queries of one position that share this k/v head */
+	size_t		n_q;			/* H / G */
+	size_t		head_dim;		/* D, a multiple of 8 */
+	float		scale;			/* 1 / sqrt(D) */
+	ie_kv_span	span[2];		/* cached prefix (n may be 0), then the sequence's own positions */
+	float	   *scores;			/* scratch: [n_q, ld_scores], 64-byte aligned */
+	size_t		ld_scores;		/* % 16 == 0, >= round_up(span[0].n, 16) + round_up(span[1].n, 16) */
+	float	   *out;			/* [n_q, D]; may alias q */
+} ie_attend_args;
+
+typedef struct ie_kernels
+{
+	ie_cpu_level_id level;
+
+	/* Quantise T rows of n_cols; x has row stride ldx. */
+	void		(*quantize_rows) (const float *x, size_t ldx, size_t T, ie_qrows *out);
+
+	/*
+	 * 16 outputs of T activation rows against one packed panel:
+	 * out[t * ldo + r] = (add ? out[t * ldo + r] + sum : sum) for r < n_rows <= 16.
+	 *
+	 * Per block b, in ascending order, starting from acc = 0:
+	 *		isum = sum over 32 of w.q * x.q					exact int32
+	 *		acc = fmaf((float) isum, panel.d[r] * x.d, acc)
+	 *		acc = fmaf(panel.m[r], x.s, acc)				U8 only
+	 */
+	void		(*panel_u8) (const ie_panel_block *panel, const ie_qrows *x, size_t T,
+							 float *out, size_t ldo, size_t n_rows, bool add);
+	void		(*panel_s8) (const ie_panel_block *panel, const ie_qrows *x, size_t T,
+							 float *out, size_t ldo, size_t n_rows, bool add);
+
+	/* acc = fmaf(x[t][k], w[k][r], acc) for ascending k; w: [n_in, 16] */
+	void		(*panel_f32) (const float *w, size_t n_in, const float *x, size_t ldx, size_t T,
+							  float *out, size_t ldo, size_t n_rows, bool add);
+
+	/* y = x / sqrt(mean(x^2) + eps) * weight.  Sum over 16 lanes; y may be x. (Zhang & Sennrich 2019) */
+	void		(*rms_norm) (const float *x, const float *weight, float eps, size_t n, float *y);
+
+	/* gate[i] = gate[i] / (1 + exp(-gate[i])) * up[i], with ie_expf() */
+	void		(*silu_mul) (float *gate, const float *up, size_t n);
+
+	/*
+	 * Rotate adjacent pairs (x[2i], x[2i+1]) of n_heads heads of one position
+	 * in place by the angle whose cos and sin are given ([D / 2] each):
+	 *		x' = fmaf(x0, c, -(x1 * s)), fmaf(x0, s, x1 * c)		(Su et al. 2021)
+	 */
+	void		(*rope) (float *x, size_t n_heads, size_t head_dim, const float *cos, const float *sin);
+
+	/*
+	 * Causal attention of one position:  out = softmax(scale q K^T) V.
+	 * score = (sum over d ascending, fmaf) * scale; m = max; p = ie_expf(score - m);
+	 * total = 16 lanes by position % 16 (positions counted over both spans), tree;
+	 * out[d] = (sum over positions ascending, fmaf(p, v)) * (1 / total).
+	 */
+	void		(*attend) (const ie_attend_args *args);
+
+	/* sum of a[i] * b[i], 16 lanes of fmaf, tree */
+	float		(*dot) (const float *a, const float *b, size_t n);
+} ie_kernels;
+
+/* The table of a level; NULL if this build or machine lacks it. */
+const ie_kernels *ie_kernels_get(ie_cpu_level_id level);
+
+/* The table of ie_cpu_detect(). */
+const ie_kernels *ie_kernels_select(void);
+
+/*
+ * Pack rows row0 .. row0 + n_rows - 1 (n_rows <= 16, missing rows become 0) of
+ * a matrix of n_in columns; data points at row 0, rows are row_bytes apart.
+ * panel: [n_in / IE_QK] ie_panel_block, or [n_in, 16] f32 for IE_PANEL_F32;
+ * 64-byte aligned.
+ */
+typedef void (*ie_pack_fn) (const uint8_t *data, size_t row_bytes, size_t row0, size_t n_rows,
+							size_t n_in, void *panel);
+
+/* How a type is packed for the integer path; kind is IE_PANEL_F32 for the float types. */
+typedef struct ie_pack
+{
+	ie_panel_kind kind;
+	ie_pack_fn	pack;
+} ie_pack;
+
+ie_pack		ie_pack_for(ie_type type, bool f32);
+
+/* exp(x) for fp32: |relative error| < 2e-7, 0 below -87.3, no NaN for finite x (mathfun.c) */
+float		ie_expf(float x);
+
+/* cos and sin of position * theta^(-2i/D) for i < D / 2, computed in double without libm */
+void		ie_rope_table(uint32_t position, float theta, size_t head_dim, float *cos, float *sin);
+
+#endif							/* IE_KERNELS_H */

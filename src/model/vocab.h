@@ -1,0 +1,74 @@
+/*
+ * vocab.h
+ *	  Byte-level BPE tokenizer (GPT-2 family) of a GGUF file.
+ *
+ * Vocabulary and merges come from tokenizer.ggml.tokens, .token_type, .merges;
+ * the split rule from tokenizer.ggml.pre: smollm, gpt-2, llama-bpe, qwen2 (and
+ * their aliases).  Immutable after creation; strings are borrowed from the
+ * file's bytes, tables are allocated from the host in one piece.
+ */
+#ifndef IE_VOCAB_H
+#define IE_VOCAB_H
+
+#include "model/gguf.h"
+
+typedef struct ie_vocab ie_vocab;
+
+/*
+ * Errors: IE_FORMAT (missing or inconsistent tables: merges that name no token,
+ * token_type of another length), IE_UNSUPPORTED (tokenizer.ggml.model or .pre:
+ * named, with the list), IE_NOMEM.
+ */
+ie_code		ie_vocab_create(const ie_host *host, const gguf_file *file,
+							ie_vocab **vocab, ie_error *err);
+void		ie_vocab_free(ie_vocab *vocab);	/* NULL is allowed */
+
+uint32_t	ie_vocab_size(const ie_vocab *vocab);
+const char *ie_vocab_pre_type(const ie_vocab *vocab);
+
+/* Id of the token spelled exactly so (file's spelling), -1 if there is none. */
+int32_t		ie_vocab_find(const ie_vocab *vocab, ie_text token);
+
+/* The file's spelling of a token (byte-level alphabet for ordinary tokens). */
+ie_text		ie_vocab_token(const ie_vocab *vocab, int32_t id);
+
+/* Is it a control or user-defined token (token_type 3 or 4)? */
+bool		ie_vocab_is_control(const ie_vocab *vocab, int32_t id);
+
+/* tokenizer.ggml.bos_token_id if add_bos_token says to use it, else -1. */
+int32_t		ie_vocab_bos(const ie_vocab *vocab);
+
+/*
+ * A growing list of ids; storage from the host, freed by the owner with
+ * ie_release(host, list.ids).
+ */
+typedef struct ie_tokens
+{
+	int32_t    *ids;
+	size_t		n;
+	size_t		capacity;
+} ie_tokens;
+
+ie_code		ie_tokens_push(const ie_host *host, ie_tokens *list, int32_t id, ie_error *err);
+
+/*
+ * Append the ids of a plain text.  Control tokens spelled out in it are plain
+ * characters.  Equal to the `tokenizers` package with the same vocabulary and
+ * split rule.  Time is O(n log n) in the length of a single word as well.
+ * should_stop is polled for long texts.
+ * Errors: IE_INVALID (not UTF-8), IE_NOMEM, IE_CANCELED.
+ */
+ie_code		ie_vocab_encode(const ie_vocab *vocab, ie_text text,
+							ie_tokens *tokens, ie_error *err);
+
+/*
+ * Append the ids of a template literal: control tokens spelled out in it become
+ * control tokens.  In each run between them "{name}" is replaced by value, and
+ * the run is then encoded as one plain text, so value can never contribute a
+ * control token.  name may be NULL.
+ */
+ie_code		ie_vocab_encode_template(const ie_vocab *vocab, ie_text literal,
+									 const char *name, ie_text value,
+									 ie_tokens *tokens, ie_error *err);
+
+#endif							/* IE_VOCAB_H */
