@@ -73,14 +73,13 @@ ie_read_u32(ie_reader *r, uint32_t *v)
 static inline bool
 ie_read_u64(ie_reader *r, uint64_t *v)
 {
-	uint32_t	lo,
-				hi;
+	const uint8_t *b;
 
-	if (ie_reader_left(r) < 8)
+	if (!ie_read_bytes(r, 8, &b))
 		return false;
-	ie_read_u32(r, &lo);
-	ie_read_u32(r, &hi);
-	*v = (uint64_t) lo | (uint64_t) hi << 32;
+	*v = 0;
+	for (int i = 0; i < 8; i++)
+		*v |= (uint64_t) b[i] << (8 * i);
 	return true;
 }
 

@@ -9,8 +9,10 @@
  *
  * The parser takes (bytes, size) from anywhere, checks every count, length,
  * type, dimension, offset and alignment before it uses it, and borrows from the
- * bytes; it allocates only the two directories.  Keys and tensor names must be
- * unique; tensor data must lie inside the file and not overlap the header.
+ * bytes; it allocates only the two directories.  Keys and tensor names are
+ * unique; tensors are disjoint, inside the file and behind the directory.  A
+ * tensor's offset is a multiple of general.alignment (a power of two, at least
+ * 8), so in a mapped file every F32 tensor may be read in place.
  */
 #ifndef IE_GGUF_H
 #define IE_GGUF_H
@@ -19,6 +21,8 @@
 #include "math/quant.h"
 
 #define GGUF_MAX_DIMS 4
+#define GGUF_MAX_ENTRIES 65536	/* of metadata, and of tensors */
+#define GGUF_MAX_NAME_BYTES 65535	/* of a key or tensor name */
 
 typedef enum gguf_type
 {
@@ -33,7 +37,8 @@ typedef struct gguf_kv
 	gguf_type	type;
 	gguf_type	elem_type;		/* GGUF_ARRAY only */
 	uint64_t	n_elems;		/* GGUF_ARRAY only */
-	const uint8_t *value;		/* first byte of the value, or of an array's first element */
+	const uint8_t *value;		/* first byte of the scalar, of the string's characters, or of
+								 * an array's first element; any alignment */
 	size_t		value_bytes;	/* all of it, checked */
 } gguf_kv;
 
@@ -42,7 +47,8 @@ typedef struct gguf_tensor
 	ie_text		name;
 	const ie_type_traits *type;
 	uint32_t	n_dims;
-	uint64_t	ne[GGUF_MAX_DIMS];	/* ne[0] is contiguous; unused ones are 1 */
+	uint64_t	ne[GGUF_MAX_DIMS];	/* ne[0] is contiguous; unused ones are 1; none is 0 */
+	uint64_t	offset;			/* of data, from the start of the tensor data */
 	const uint8_t *data;
 	size_t		data_bytes;
 } gguf_tensor;
@@ -63,8 +69,9 @@ typedef struct gguf_file
 
 /*
  * Errors: IE_FORMAT (corrupt or truncated, saying what and where),
- * IE_UNSUPPORTED (version, big-endian file, tensor type: named, with the list
- * of those that are supported), IE_NOMEM.  On failure *file needs no free.
+ * IE_UNSUPPORTED (version, big-endian file, array of arrays, more than
+ * GGUF_MAX_ENTRIES, tensor type: named, with the list of those that are
+ * supported), IE_NOMEM, IE_CANCELED.  On failure *file needs no free.
  */
 ie_code		gguf_parse(const ie_host *host, const uint8_t *bytes, size_t size,
 					   gguf_file *file, ie_error *err);
@@ -73,11 +80,13 @@ void		gguf_free(gguf_file *file); /* idempotent on a zeroed struct */
 /* NULL if absent */
 const gguf_kv *gguf_find(const gguf_file *file, const char *key);
 const gguf_tensor *gguf_find_tensor(const gguf_file *file, const char *name);
+const gguf_tensor *gguf_find_tensor_text(const gguf_file *file, ie_text name);
 
 /*
  * Typed look-ups.  found tells whether the key exists; *value is left alone
  * when it does not, so preset it with the default.  found == NULL means the key
- * is required.  Any integer type is accepted for u32 if the value fits.
+ * is required.  Any integer type is accepted for u32 if the value fits, f32 and
+ * f64 for f32 if it is finite.  Texts are borrowed and may hold any bytes.
  * Errors: IE_FORMAT (missing, wrong type, out of range).
  */
 ie_code		gguf_get_u32(const gguf_file *file, const char *key, uint32_t *value,
@@ -98,6 +107,25 @@ ie_code		gguf_get_array(const gguf_file *file, const char *key, gguf_type elem_t
  *		pos = 0; while (gguf_next_text(kv, &pos, &text)) ...
  */
 bool		gguf_next_text(const gguf_kv *kv, size_t *pos, ie_text *text);
+
+/* "u32", "string", ... */
+const char *gguf_type_name(gguf_type type);
+
+/*
+ * A file's own text as it may stand in a message: printable ASCII, other bytes
+ * as \xNN, clipped with "...".  shown: [GGUF_SHOWN_SIZE]; returns it.
+ */
+#define GGUF_SHOWN_SIZE 68
+const char *gguf_show(ie_text text, char *shown);
+
+/* Order by bytes, a prefix first: < 0, 0, > 0 */
+static inline int
+ie_text_compare(ie_text a, ie_text b)
+{
+	const int	c = memcmp(a.data, b.data, a.len < b.len ? a.len : b.len);
+
+	return c != 0 ? c : (a.len > b.len) - (a.len < b.len);
+}
 
 /* Does text equal the C string? */
 static inline bool
