@@ -1,13 +1,28 @@
 # instemb: instruction-conditioned text embeddings inside PostgreSQL
 #
-#   make            build instemb.so and instemb_engine.so
-#   make unit       engine unit tests, no server        (SAN=1: ASan + UBSan)
-#   make layers     check the layering of src/
+## make                build instemb.so and instemb_engine.so
+## make install        install the extension               (root; PG_CONFIG=... picks the server)
+## make model          fetch the default model, check it, put it into $SHAREDIR/instemb
+## make demo           everything from nothing: packages, build, server, 1,134 products, queries
+## make demo-stop      stop the server that the demo left running
+## make test           every check there is, from nothing, with a summary line
+## make unit           engine unit tests, no server        (SAN=1: ASan + UBSan)
+## make layers         check the layering of src/ and what the modules link to
+## make installcheck   pg_regress, on the server named by PGHOST or else on a scratch cluster
+## make tap            TAP tests                           (PROVE_TESTS=tests/t/001_cancel.pl: one)
+## make majors         build and regress on PostgreSQL 16 and 18, with pgvector
+## make measure        print time, memory and cancel figures of the installed default model
+## make deps           install missing packages            (root, apt)
+## make clean          remove what was built
+
+.DEFAULT_GOAL := all
 
 EXTENSION = instemb
 EXTVERSION = 0.1.0
 MODULE_big = instemb
 PG_CONFIG ?= pg_config
+# empty on a machine without PostgreSQL's build files
+PGXS := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
 
 # ---------------------------------------------------------------- the engine
 # Built without PostgreSQL's flags, into a folder per variant.
@@ -42,4 +57,59 @@ $(BUILD)/unit/%: tests/unit/%.c tests/unit/test.h $(ENGINE_OBJS)
 unit: $(UNIT_BINS)
 	@fail=0; for t in $(UNIT_BINS); do $$t || fail=1; done; exit $$fail
 
-.PHONY: unit
+# ------------------------------------------------------------- PostgreSQL side
+
+NO_INSTALLCHECK = 1
+
+ifneq ($(PGXS),)
+include $(PGXS)
+PG_REGRESS ?= $(top_builddir)/src/test/regress/pg_regress
+
+installcheck:
+	@PG_CONFIG='$(PG_CONFIG)' tests/with-cluster $(PG_REGRESS) --inputdir=. --outputdir=. \
+		--bindir='$(bindir)' $(REGRESS_OPTS) $(REGRESS)
+else
+all install uninstall installcheck:
+	@echo "make $@: PostgreSQL's build files are missing (asked $(PG_CONFIG) --pgxs)." >&2; \
+	echo "Run 'make deps' as root, or set PG_CONFIG to the pg_config of a server." >&2; \
+	exit 1
+endif
+
+# ------------------------------------------------- packages, model, demo, tests
+# These run on a bare machine: scripts that call make again once packages are there.
+
+deps:
+	@tests/deps
+
+model:
+	@model/fetch "$$($(PG_CONFIG) --sharedir)/instemb"
+
+demo:
+	@PG_CONFIG='$(PG_CONFIG)' demo/run
+
+demo-stop:
+	@tests/cluster stop build/demo
+
+test:
+	@PG_CONFIG='$(PG_CONFIG)' tests/run
+
+tap:
+	@PG_CONFIG='$(PG_CONFIG)' PROVE_TESTS='$(PROVE_TESTS)' tests/tap
+
+majors:
+	@tests/majors
+
+measure:
+	@PG_CONFIG='$(PG_CONFIG)' tests/measure/run
+
+layers: $(ENGINE_OBJS) instemb_engine.so $(if $(PGXS),$(MODULE_big).so)
+	@tests/layers $(ENGINE_OBJS)
+
+help:
+	@sed -n 's/^## //p' Makefile
+
+clean: clean-build
+clean-build: demo-stop
+	rm -rf build instemb_engine.so tmp_check results regression.diffs regression.out
+
+.PHONY: unit installcheck deps model demo demo-stop test tap majors measure layers help clean-build
