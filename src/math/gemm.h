@@ -9,17 +9,8 @@
 #ifndef IE_GEMM_H
 #define IE_GEMM_H
 
+#include "base/arena.h"
 #include "math/kernels.h"
-
-/* A weight matrix inside the mapping: n_out rows of n_in elements */
-typedef struct ie_matrix
-{
-	const ie_type_traits *type;
-	const uint8_t *data;
-	size_t		row_bytes;
-	size_t		n_in;
-	size_t		n_out;
-} ie_matrix;
 
 /* How to multiply: constant during a pass */
 typedef struct ie_gemm
@@ -40,13 +31,28 @@ typedef struct ie_rows
 	ie_qrows	q;				/* filled by ie_quantize() */
 } ie_rows;
 
+/* A product of ie_matmul_many() */
+typedef struct ie_product
+{
+	const ie_matrix *w;
+	float	   *y;				/* [T, n_out], row stride ldy */
+	size_t		ldy;
+	bool		add;			/* y + x W^T instead of x W^T */
+} ie_product;
+
 size_t		ie_gemm_panel_bytes(size_t n_in);
+
+/* Take storage for T rows of n_cols columns; n_cols % IE_QK == 0. */
+ie_qrows	ie_qrows_take(ie_arena *arena, size_t T, size_t n_cols);
 
 /* Does w use the integer path under this gemm? */
 bool		ie_gemm_is_integer(const ie_gemm *gemm, const ie_matrix *w);
 
-/* Fill rows->q (storage set by the caller) from rows->x, split over threads. */
-void		ie_quantize(const ie_gemm *gemm, ie_rows *rows);
+/*
+ * Fill rows->q from rows->x, split over threads.  The caller has set rows->q to
+ * storage for at least as many rows and columns, and rows->q.n_cols to n_in.
+ */
+void		ie_quantize(const ie_gemm *gemm, const ie_rows *rows);
 
 /*
  * y[t][o] = (add ? y[t][o] : 0) + sum over i of x[t][i] w[o][i]
@@ -54,5 +60,12 @@ void		ie_quantize(const ie_gemm *gemm, ie_rows *rows);
  */
 void		ie_matmul(const ie_gemm *gemm, const ie_matrix *w, const ie_rows *x,
 					  float *y, size_t ldy, bool add);
+
+/*
+ * The same for n matrices with equal n_in, in one parallel region: queries,
+ * keys and values, or gate and up.  The y must not overlap.
+ */
+void		ie_matmul_many(const ie_gemm *gemm, const ie_rows *x, const ie_product *products,
+						   size_t n);
 
 #endif							/* IE_GEMM_H */

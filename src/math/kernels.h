@@ -46,17 +46,61 @@ typedef enum ie_panel_kind
 } ie_panel_kind;
 
 /*
- * Activations quantised for the integer kernels, per block of 32 columns:
- * d = max|x| / 127, q = nearbyint(x * (127 / max|x|)) (ties to even; all 0 when
- * max is 0), s = d * (float) sum(q).
+ * Activations quantised for the integer kernels, 8 rows by 32 columns to a
+ * tile, so that an inner loop reads all of it behind one pointer.  Per row:
+ * d = max|x| / 127, q = x * (127 / max|x|) rounded to the nearest integer (ties
+ * to even), sum = sum of q, s = d * (float) sum.  All are 0 when max|x| is
+ * below 1e-30.  Where an x is infinite or NaN, q = 0 and d = s = NaN, so that
+ * the result shows it.
  */
+#define IE_TILE_ROWS 8
+
+typedef struct ie_qtile
+{
+	int8_t		q[IE_TILE_ROWS][IE_QK];	/* -127..127 */
+	float		d[IE_TILE_ROWS];
+	float		s[IE_TILE_ROWS];
+	int32_t		sum[IE_TILE_ROWS];
+} ie_qtile;
+
+/* Storage: ie_qrows_take() in gemm.h */
 typedef struct ie_qrows
 {
 	size_t		n_cols;			/* % IE_QK == 0 */
-	int8_t	   *q;				/* [T, n_cols], 64-byte aligned */
-	float	   *d;				/* [T, n_cols / IE_QK] */
-	float	   *s;				/* [T, n_cols / IE_QK] */
+	ie_qtile   *tiles;			/* [ceil(T / 8), n_cols / IE_QK]; rows >= T of the last are unset */
 } ie_qrows;
+
+/* Where a panel's 16 outputs go: y[t * ldy + r] for r < n_rows */
+typedef struct ie_panel_out
+{
+	float	   *y;
+	size_t		ldy;
+	size_t		n_rows;			/* 1..16 */
+	bool		add;			/* y + sum instead of sum */
+} ie_panel_out;
+
+/* A weight matrix inside the mapping: n_out rows of n_in elements */
+typedef struct ie_matrix
+{
+	const ie_type_traits *type;
+	const uint8_t *data;		/* any alignment */
+	size_t		row_bytes;
+	size_t		n_in;			/* % type->block_len == 0 */
+	size_t		n_out;
+} ie_matrix;
+
+/*
+ * Pack rows row0 .. row0 + 15 of w; rows from w->n_out on become 0.
+ * panel: [n_in / IE_QK] ie_panel_block, or [n_in, 16] f32 for IE_PANEL_F32;
+ * 64-byte aligned.
+ */
+typedef void (*ie_pack_fn) (const ie_matrix *w, size_t row0, void *panel);
+
+typedef struct ie_pack
+{
+	ie_panel_kind kind;			/* IE_PANEL_F32 for the float types */
+	ie_pack_fn	pack;
+} ie_pack;
 
 /* Keys and values of consecutive positions, of one key/value head */
 typedef struct ie_kv_span
@@ -85,31 +129,32 @@ typedef struct ie_kernels
 {
 	ie_cpu_level_id level;
 
-	/* Quantise T rows of n_cols; x has row stride ldx. */
-	void		(*quantize_rows) (const float *x, size_t ldx, size_t T, ie_qrows *out);
+	/* Quantise T rows of out->n_cols columns; x has row stride ldx. */
+	void		(*quantize_rows) (const float *x, size_t ldx, size_t T, const ie_qrows *out);
 
 	/*
-	 * 16 outputs of T activation rows against one packed panel:
-	 * out[t * ldo + r] = (add ? out[t * ldo + r] + sum : sum) for r < n_rows <= 16.
-	 *
-	 * Per block b, in ascending order, starting from acc = 0:
+	 * 16 outputs of T activation rows against one packed panel.  Per block b,
+	 * in ascending order, starting from acc = 0:
 	 *		isum = sum over 32 of w.q * x.q					exact int32
 	 *		acc = fmaf((float) isum, panel.d[r] * x.d, acc)
 	 *		acc = fmaf(panel.m[r], x.s, acc)				U8 only
 	 */
 	void		(*panel_u8) (const ie_panel_block *panel, const ie_qrows *x, size_t T,
-							 float *out, size_t ldo, size_t n_rows, bool add);
+							 const ie_panel_out *out);
 	void		(*panel_s8) (const ie_panel_block *panel, const ie_qrows *x, size_t T,
-							 float *out, size_t ldo, size_t n_rows, bool add);
+							 const ie_panel_out *out);
 
-	/* acc = fmaf(x[t][k], w[k][r], acc) for ascending k; w: [n_in, 16] */
+	/* acc = fmaf(x[t][k], w[k][r], acc) for ascending k; w: [n_in, 16], x has row stride ldx */
 	void		(*panel_f32) (const float *w, size_t n_in, const float *x, size_t ldx, size_t T,
-							  float *out, size_t ldo, size_t n_rows, bool add);
+							  const ie_panel_out *out);
 
-	/* y = x / sqrt(mean(x^2) + eps) * weight.  Sum over 16 lanes; y may be x. (Zhang & Sennrich 2019) */
+	/*
+	 * y = (x * r) * weight, r = 1 / sqrtf(sum(x^2) / n + eps), the sum over 16
+	 * lanes; y may be x.										(Zhang & Sennrich 2019)
+	 */
 	void		(*rms_norm) (const float *x, const float *weight, float eps, size_t n, float *y);
 
-	/* gate[i] = gate[i] / (1 + exp(-gate[i])) * up[i], with ie_expf() */
+	/* gate[i] = (gate[i] / (1 + ie_expf(-gate[i]))) * up[i] */
 	void		(*silu_mul) (float *gate, const float *up, size_t n);
 
 	/*
@@ -129,6 +174,9 @@ typedef struct ie_kernels
 
 	/* sum of a[i] * b[i], 16 lanes of fmaf, tree */
 	float		(*dot) (const float *a, const float *b, size_t n);
+
+	/* How a type is packed; f32 asks for an IE_PANEL_F32 panel of whatever type. */
+	ie_pack		(*pack_for) (const ie_type_traits *type, bool f32);
 } ie_kernels;
 
 /* The table of a level; NULL if this build or machine lacks it. */
@@ -136,24 +184,6 @@ const ie_kernels *ie_kernels_get(ie_cpu_level_id level);
 
 /* The table of ie_cpu_detect(). */
 const ie_kernels *ie_kernels_select(void);
-
-/*
- * Pack rows row0 .. row0 + n_rows - 1 (n_rows <= 16, missing rows become 0) of
- * a matrix of n_in columns; data points at row 0, rows are row_bytes apart.
- * panel: [n_in / IE_QK] ie_panel_block, or [n_in, 16] f32 for IE_PANEL_F32;
- * 64-byte aligned.
- */
-typedef void (*ie_pack_fn) (const uint8_t *data, size_t row_bytes, size_t row0, size_t n_rows,
-							size_t n_in, void *panel);
-
-/* How a type is packed for the integer path; kind is IE_PANEL_F32 for the float types. */
-typedef struct ie_pack
-{
-	ie_panel_kind kind;
-	ie_pack_fn	pack;
-} ie_pack;
-
-ie_pack		ie_pack_for(ie_type type, bool f32);
 
 /* exp(x) for fp32: |relative error| < 2e-7, 0 below -87.3, no NaN for finite x (mathfun.c) */
 float		ie_expf(float x);
