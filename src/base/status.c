@@ -65,6 +65,20 @@ ie_hint(ie_error *err, const char *fmt,...)
 }
 
 ie_code
+ie_in_file(ie_error *err, const char *what, const char *path)
+{
+	char		prefix[sizeof(err->message) / 2];
+	size_t		len;
+
+	snprintf(prefix, sizeof(prefix), "%s file \"%s\": ", what, path);
+	len = strlen(prefix);
+	memmove(err->message + len, err->message, sizeof(err->message) - len - 1);
+	memcpy(err->message, prefix, len);
+	err->message[sizeof(err->message) - 1] = '\0';
+	return err->code;
+}
+
+ie_code
 ie_nomem(ie_error *err, size_t size)
 {
 	ie_fail(err, IE_NOMEM, "out of memory");

@@ -27,6 +27,9 @@ ie_code		ie_detail(ie_error *err, const char *fmt,...)
 ie_code		ie_hint(ie_error *err, const char *fmt,...)
 			__attribute__((format(printf, 2, 3)));
 
+/* Put 'what file "path": ' before the message of the error just made; return its code. */
+ie_code		ie_in_file(ie_error *err, const char *what, const char *path);
+
 /* "out of memory" with the size wanted in the detail. */
 ie_code		ie_nomem(ie_error *err, size_t size);
 

@@ -20,8 +20,6 @@
 
 #define MIN_KV_BYTES (8 + 4 + 1)	/* key length, type, smallest value */
 #define MIN_TENSOR_BYTES (8 + 4 + 8 + 4 + 8)	/* name length, n_dims, ne[0], type, offset */
-#define DEFAULT_ALIGNMENT 32
-#define MAX_ALIGNMENT 65536
 #define POLL_ELEMENTS 65536		/* array elements between two polls: about 0.2 ms */
 
 typedef struct parser
@@ -449,14 +447,14 @@ static ie_code
 parse_alignment(parser *p)
 {
 	gguf_file  *file = p->file;
-	uint32_t	alignment = DEFAULT_ALIGNMENT;
+	uint32_t	alignment = GGUF_DEFAULT_ALIGNMENT;
 	bool		found;
 
 	IE_TRY(gguf_get_u32(file, "general.alignment", &alignment, &found, p->err));
-	if (alignment < 8 || alignment > MAX_ALIGNMENT || (alignment & (alignment - 1)) != 0)
+	if (alignment < 8 || alignment > GGUF_MAX_ALIGNMENT || (alignment & (alignment - 1)) != 0)
 	{
 		ie_fail(p->err, IE_FORMAT, "alignment %u is invalid", alignment);
-		return ie_detail(p->err, "It must be a power of two from 8 to %d.", MAX_ALIGNMENT);
+		return ie_detail(p->err, "It must be a power of two from 8 to %d.", GGUF_MAX_ALIGNMENT);
 	}
 	file->alignment = alignment;
 	return IE_OK;

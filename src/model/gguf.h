@@ -22,6 +22,8 @@
 
 #define GGUF_MAX_DIMS 4
 #define GGUF_MAX_ENTRIES 65536	/* of metadata, and of tensors */
+#define GGUF_DEFAULT_ALIGNMENT 32
+#define GGUF_MAX_ALIGNMENT 65536
 #define GGUF_MAX_NAME_BYTES 65535	/* of a key or tensor name */
 
 typedef enum gguf_type
@@ -79,6 +81,7 @@ void		gguf_free(gguf_file *file); /* idempotent on a zeroed struct */
 
 /* NULL if absent */
 const gguf_kv *gguf_find(const gguf_file *file, const char *key);
+const gguf_kv *gguf_find_text(const gguf_file *file, ie_text key);
 const gguf_tensor *gguf_find_tensor(const gguf_file *file, const char *name);
 const gguf_tensor *gguf_find_tensor_text(const gguf_file *file, ie_text name);
 

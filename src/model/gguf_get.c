@@ -20,16 +20,15 @@ gguf_type_name(gguf_type type)
 }
 
 const gguf_kv *
-gguf_find(const gguf_file *file, const char *key)
+gguf_find_text(const gguf_file *file, ie_text key)
 {
-	const ie_text wanted = {key, strlen(key)};
 	size_t		lo = 0;
 	size_t		hi = file->n_kv;
 
 	while (lo < hi)
 	{
 		const size_t mid = lo + (hi - lo) / 2;
-		const int	c = ie_text_compare(wanted, file->kv[mid].key);
+		const int	c = ie_text_compare(key, file->kv[mid].key);
 
 		if (c == 0)
 			return &file->kv[mid];
@@ -39,6 +38,12 @@ gguf_find(const gguf_file *file, const char *key)
 			lo = mid + 1;
 	}
 	return NULL;
+}
+
+const gguf_kv *
+gguf_find(const gguf_file *file, const char *key)
+{
+	return gguf_find_text(file, (ie_text) {key, strlen(key)});
 }
 
 const gguf_tensor *
