@@ -11,16 +11,17 @@
 
 static const char *const level_names[IE_CPU_N_LEVELS] = {"ref", "avx2", "avx512vnni"};
 
-static bool
-has_level(ie_cpu_level_id level)
+bool
+ie_cpu_has(ie_cpu_level_id level)
 {
 #if defined(__x86_64__)
+	__builtin_cpu_init();
 	switch (level)
 	{
 		case IE_CPU_AVX512VNNI:
 			return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
 				__builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-				__builtin_cpu_supports("avx512vnni") && has_level(IE_CPU_AVX2);
+				__builtin_cpu_supports("avx512vnni") && ie_cpu_has(IE_CPU_AVX2);
 		case IE_CPU_AVX2:
 			return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
 				__builtin_cpu_supports("f16c");
@@ -40,10 +41,7 @@ ie_cpu_detect(void)
 	for (int i = 0; mask != NULL && i < IE_CPU_N_LEVELS; i++)
 		if (strcmp(mask, level_names[i]) == 0)
 			top = i;
-#if defined(__x86_64__)
-	__builtin_cpu_init();
-#endif
-	while (top > IE_CPU_REF && !has_level((ie_cpu_level_id) top))
+	while (top > IE_CPU_REF && !ie_cpu_has((ie_cpu_level_id) top))
 		top--;
 	return (ie_cpu_level_id) top;
 }

@@ -26,6 +26,10 @@ typedef enum ie_cpu_level_id
  * An unknown name is ignored.  Cheap, without state: callers keep the result.
  */
 ie_cpu_level_id ie_cpu_detect(void);
+
+/* Does the machine have this level?  The environment variable does not count. */
+bool		ie_cpu_has(ie_cpu_level_id level);
+
 const char *ie_cpu_level_name(ie_cpu_level_id level);
 
 #endif							/* IE_CPU_H */

@@ -1,0 +1,179 @@
+/*
+ * gemm.c
+ *	  Matrix products by panels of 16 outputs.
+ *
+ * A panel is packed into the scratch of the thread that will use it, where it
+ * stays in the nearest caches while all rows of the activations pass by.  The
+ * weights are thus read once per product, in the file's own compact form.
+ */
+#include "math/gemm.h"
+
+#include "base/bytes.h"
+#include "base/parallel.h"
+
+/*
+ * Work below which waking a second thread costs more than it saves, in
+ * multiply-adds and in quantised elements.
+ */
+#define MIN_PARALLEL_MACS ((size_t) 1 << 20)
+#define MIN_PARALLEL_QUANTIZE ((size_t) 1 << 16)
+
+size_t
+ie_gemm_panel_bytes(size_t n_in)
+{
+	size_t		floats = n_in * IE_PANEL_ROWS * sizeof(float);
+	size_t		blocks = n_in / IE_QK * sizeof(ie_panel_block);
+
+	return ie_round_up(floats > blocks ? floats : blocks, IE_ARENA_ALIGN);
+}
+
+static size_t
+tile_count(size_t T)
+{
+	return T / IE_TILE_ROWS + (T % IE_TILE_ROWS != 0);
+}
+
+ie_qrows
+ie_qrows_take(ie_arena *arena, size_t T, size_t n_cols)
+{
+	size_t		n_blocks = n_cols / IE_QK;
+	ie_qrows	rows = {n_cols, NULL};
+
+	/* where the product overflows, so does the count of tiles */
+	if (!ie_size_mul(tile_count(T), n_blocks, &n_blocks))
+		n_blocks = SIZE_MAX;
+	rows.tiles = IE_TAKE(arena, n_blocks, ie_qtile);
+	return rows;
+}
+
+bool
+ie_gemm_is_integer(const ie_gemm *gemm, const ie_matrix *w)
+{
+	return w->type->quantized && !gemm->f32;
+}
+
+/* --------------------------------------------------------------- quantising */
+
+typedef struct quantize_work
+{
+	const ie_gemm *gemm;
+	const ie_rows *rows;
+} quantize_work;
+
+/* Tasks are tiles of 8 rows */
+static void
+quantize_tiles(void *arg, size_t begin, size_t end, int thread)
+{
+	const quantize_work *work = arg;
+	const ie_rows *rows = work->rows;
+	size_t		t0 = begin * IE_TILE_ROWS;
+	size_t		t1 = end * IE_TILE_ROWS < rows->T ? end * IE_TILE_ROWS : rows->T;
+	ie_qrows	out = rows->q;
+
+	(void) thread;
+	out.tiles += begin * (out.n_cols / IE_QK);
+	work->gemm->kernels->quantize_rows(rows->x + t0 * rows->ldx, rows->ldx, t1 - t0, &out);
+}
+
+void
+ie_quantize(const ie_gemm *gemm, const ie_rows *rows)
+{
+	quantize_work work = {gemm, rows};
+	bool		small = rows->T * rows->q.n_cols < MIN_PARALLEL_QUANTIZE;
+
+	ie_parallel_for(small ? 1 : gemm->n_threads, tile_count(rows->T), quantize_tiles, &work);
+}
+
+/* ----------------------------------------------------------------- products */
+
+typedef struct matmul_work
+{
+	const ie_gemm *gemm;
+	const ie_rows *x;
+	const ie_product *products;
+	size_t		n_products;
+} matmul_work;
+
+static size_t
+panel_count(const ie_matrix *w)
+{
+	return w->n_out / IE_PANEL_ROWS + (w->n_out % IE_PANEL_ROWS != 0);
+}
+
+static void
+multiply_panel(const ie_gemm *gemm, const ie_rows *x, const ie_product *product, size_t row0,
+			   uint8_t *panel)
+{
+	const ie_kernels *kernels = gemm->kernels;
+	const ie_matrix *w = product->w;
+	const ie_pack pack = kernels->pack_for(w->type, gemm->f32);
+	const size_t left = w->n_out - row0;
+	const ie_panel_out out = {
+		.y = product->y + row0,
+		.ldy = product->ldy,
+		.n_rows = left < IE_PANEL_ROWS ? left : IE_PANEL_ROWS,
+		.add = product->add
+	};
+
+	pack.pack(w, row0, panel);
+	switch (pack.kind)
+	{
+		case IE_PANEL_U8:
+			kernels->panel_u8((const ie_panel_block *) panel, &x->q, x->T, &out);
+			break;
+		case IE_PANEL_S8:
+			kernels->panel_s8((const ie_panel_block *) panel, &x->q, x->T, &out);
+			break;
+		case IE_PANEL_F32:
+			kernels->panel_f32((const float *) panel, w->n_in, x->x, x->ldx, x->T, &out);
+			break;
+	}
+}
+
+/* Tasks are the panels of all products, in order */
+static void
+multiply_panels(void *arg, size_t begin, size_t end, int thread)
+{
+	const matmul_work *work = arg;
+	uint8_t    *panel = work->gemm->panel + (size_t) thread * work->gemm->panel_bytes;
+	size_t		first = 0;		/* the product's first task */
+
+	for (size_t i = 0; i < work->n_products && first < end; i++)
+	{
+		const ie_product *product = &work->products[i];
+		size_t		next = first + panel_count(product->w);
+
+		for (size_t task = begin > first ? begin : first; task < end && task < next; task++)
+			multiply_panel(work->gemm, work->x, product, (task - first) * IE_PANEL_ROWS, panel);
+		first = next;
+	}
+}
+
+void
+ie_matmul_many(const ie_gemm *gemm, const ie_rows *x, const ie_product *products, size_t n)
+{
+	matmul_work work = {gemm, x, products, n};
+	size_t		n_tasks = 0;
+	size_t		n_out = 0;
+
+	for (size_t i = 0; i < n; i++)
+	{
+		n_tasks += panel_count(products[i].w);
+		n_out += products[i].w->n_out;
+	}
+	if (n_tasks > 0 && x->T > 0)
+	{
+		/* T rows of work, and the packing counts as some more */
+		bool		small = (x->T + 4) * n_out * products[0].w->n_in < MIN_PARALLEL_MACS;
+
+		ie_parallel_for(small ? 1 : gemm->n_threads, n_tasks, multiply_panels, &work);
+	}
+}
+
+void
+ie_matmul(const ie_gemm *gemm, const ie_matrix *w, const ie_rows *x, float *y, size_t ldy, bool add)
+{
+	const ie_product product = {w, y, ldy, add};
+
+	ie_matmul_many(gemm, x, &product, 1);
+}
