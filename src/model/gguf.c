@@ -290,7 +290,8 @@ place_tensor(const parser *p, gguf_tensor *t)
 		ie_fail(p->err, IE_FORMAT, "tensor \"%s\" lies outside of the file",
 				gguf_show(t->name, shown));
 		return ie_detail(p->err, "It has %zu bytes at offset %" PRIu64
-						 " of %zu bytes of tensor data.", t->data_bytes, t->offset, file->data_bytes);
+						 " of %zu bytes of tensor data.",
+						 t->data_bytes, t->offset, file->data_bytes);
 	}
 	t->data = file->data + t->offset;
 	return IE_OK;
