@@ -222,7 +222,8 @@ typedef struct ie_embed_request
 typedef struct ie_embed_stats
 {
 	uint64_t	n_tokens;		/* positions computed, look-ahead included */
-	uint64_t	n_tokens_reused;	/* prefix positions taken from the cache */
+	uint64_t	n_tokens_reused;	/* prefix positions that a text had for free: from the cache, or
+								 * computed for an earlier text of the call */
 	size_t		n_truncated;	/* texts that were cut */
 	size_t		first_truncated;	/* index of the first of them */
 	size_t		truncated_tokens;	/* its token count before the cut */

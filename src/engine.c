@@ -1,0 +1,37 @@
+/*
+ * engine.c
+ *	  The face of instemb_engine.so: one exported symbol, one table.
+ */
+#include "instemb.h"
+#include "math/kernels.h"
+
+const ie_api *ie_engine(void) __attribute__((visibility("default")));
+
+const char *
+ie_cpu_level(void)
+{
+	return ie_cpu_level_name(ie_kernels_select()->level);
+}
+
+const ie_api *
+ie_engine(void)
+{
+	static const ie_api api = {
+		.version = IE_API_VERSION,
+		.model_open = ie_model_open,
+		.model_close = ie_model_close,
+		.model_get_info = ie_model_get_info,
+		.model_verify = ie_model_verify,
+		.file_sha256 = ie_file_sha256,
+		.install = ie_install,
+		.tokenize = ie_tokenize,
+		.session_create = ie_session_create,
+		.session_free = ie_session_free,
+		.session_bytes = ie_session_bytes,
+		.session_trim = ie_session_trim,
+		.embed = ie_embed,
+		.cpu_level = ie_cpu_level
+	};
+
+	return &api;
+}

@@ -1,0 +1,52 @@
+/*
+ * weights.h
+ *	  Named views of a model's tensors.
+ *
+ * All pointers but the array of layers are borrowed from the file's mapping.
+ * Type and shape of every tensor are checked here, once: later code relies on
+ * them.
+ */
+#ifndef IE_WEIGHTS_H
+#define IE_WEIGHTS_H
+
+#include "math/gemm.h"
+#include "model/config.h"
+
+#define IE_LOOKAHEAD_TENSOR "instemb.lookahead"
+
+typedef struct ie_layer
+{
+	const float *attn_norm;		/* [C] */
+	ie_matrix	wq;				/* [H D, C] */
+	ie_matrix	wk;				/* [G D, C] */
+	ie_matrix	wv;				/* [G D, C] */
+	ie_matrix	wo;				/* [C, H D] */
+	const float *ffn_norm;		/* [C] */
+	ie_matrix	w_gate;			/* [F, C] */
+	ie_matrix	w_up;			/* [F, C] */
+	ie_matrix	w_down;			/* [C, F] */
+} ie_layer;
+
+typedef struct ie_weights
+{
+	ie_matrix	token_embd;		/* [V, C] */
+	const float *output_norm;	/* [C] */
+	const float *lookahead;		/* [K, C], NULL if the file has none */
+	uint32_t	lookahead_count;	/* K */
+	ie_layer   *layers;			/* [L], from the host */
+} ie_weights;
+
+/*
+ * Bind the tensors of config->arch.  A tensor that is neither bound nor known
+ * to be without influence on hidden states (the vocabulary head) is refused:
+ * it would mean a model that computes something else.
+ *
+ * Errors: IE_FORMAT (missing tensor, shape, alignment), IE_UNSUPPORTED (a
+ * norm that is not F32, a tensor the architecture does not know), IE_NOMEM.
+ * On failure *weights needs no free.
+ */
+ie_code		ie_weights_bind(const ie_host *host, const gguf_file *file, const ie_config *config,
+							ie_weights *weights, ie_error *err);
+void		ie_weights_free(const ie_host *host, ie_weights *weights);	/* idempotent */
+
+#endif							/* IE_WEIGHTS_H */
