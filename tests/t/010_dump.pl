@@ -1,0 +1,62 @@
+# Restoring a dump computes no embedding again: rows come with theirs, and the
+# trigger is made after them.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+use Instemb;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = new_node('main', conf => "instemb.log_min_duration = 0\nsession_preload_libraries = 'instemb'\n");
+
+$node->safe_psql('postgres', <<'SQL');
+CREATE TABLE product (
+	id int PRIMARY KEY, name text, description text, embedding real[]
+);
+CREATE TRIGGER product_embedding BEFORE INSERT OR UPDATE ON product FOR EACH ROW
+	EXECUTE FUNCTION instemb_update_trigger('embedding', 'What is it?', 'tiny', 'name', 'description');
+INSERT INTO product SELECT i, 'tent ' || i, CASE WHEN i % 2 = 0 THEN 'for ' || i || ' persons' END
+FROM generate_series(1, 50) i;
+INSERT INTO product VALUES (51, NULL, ' ');
+SQL
+my $digest = "SELECT count(embedding), md5(string_agg(embedding::text, ';' ORDER BY id)) FROM product";
+my $expected = $node->safe_psql('postgres', $digest);
+like($expected, qr/^50\|/, 'every row with text has its embedding');
+
+# Lines that instemb.log_min_duration wrote.
+sub computations
+{
+	my ($from) = @_;
+	my $log = substr(slurp_file($node->logfile), $from);
+
+	return scalar(() = $log =~ /instemb.*duration|duration.*instemb|embedd?ed|computed/gi);
+}
+
+cmp_ok(computations(0), '>=', 50, 'each computation was logged');
+
+$node->run_log([ 'pg_dump', '-Fc', '-f', $node->basedir . '/dump', $node->connstr('postgres') ]);
+$node->safe_psql('postgres', 'CREATE DATABASE restored');
+my $from = -s $node->logfile;
+$node->command_ok([ 'pg_restore', '-e', '-j', '2', '-d', $node->connstr('restored'), $node->basedir . '/dump' ],
+	'a dump is restored');
+is(computations($from), 0, 'and nothing is computed');
+is($node->safe_psql('restored', $digest), $expected, 'the embeddings are the same');
+
+# The trigger has come along and works; it computes only what changed.
+$from = -s $node->logfile;
+$node->safe_psql('restored', 'UPDATE product SET id = id + 1000 WHERE id <= 10');
+is(computations($from), 0, 'an update of another column computes nothing');
+$node->safe_psql('restored', "UPDATE product SET name = name || '!' WHERE id = 20");
+is(computations($from), 1, 'an update of a source text computes one');
+
+# The extension's own objects are not dumped, only the extension.
+$node->run_log([ 'pg_dump', '-s', '-f', $node->basedir . '/schema', $node->connstr('restored') ]);
+my $schema = slurp_file($node->basedir . '/schema');
+unlike($schema, qr/CREATE (FUNCTION|OPERATOR)/, 'the dump holds no function of the extension');
+like($schema, qr/EXECUTE FUNCTION public\.instemb_update_trigger\('embedding', 'What is it\?', 'tiny'/,
+	'but the trigger');
+
+done_testing();
