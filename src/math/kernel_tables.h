@@ -1,18 +1,58 @@
 /*
  * kernel_tables.h
- *	  What the files of src/math share: the tables that kernels.c chooses from.
- *	  Users include kernels.h.
+ *	  What the files of src/math share.  Users include kernels.h.
  */
 #ifndef IE_KERNEL_TABLES_H
 #define IE_KERNEL_TABLES_H
 
 #include "math/kernels.h"
 
+#include <math.h>
+#include <string.h>
+
 /* Below this magnitude a block of activations counts as 0: 127 / max stays finite */
 #define IE_QUANT_MIN 1e-30f
 
+/* A row of a tile whose largest magnitude is tiny, infinite or NaN */
+static inline void
+ie_quantize_special(float max, ie_qtile *tile, size_t row)
+{
+	memset(tile->q[row], 0, IE_QK);
+	tile->d[row] = max < IE_QUANT_MIN ? 0.0f : NAN;
+	tile->s[row] = tile->d[row];
+	tile->sum[row] = 0;
+}
+
+/* Unroll the loop that follows, whose count is a constant of at most n */
+#define IE_PRAGMA(text) _Pragma(#text)
+#if defined(__clang__)
+#define UNROLL(n) IE_PRAGMA(unroll n)
+#else
+#define UNROLL(n) IE_PRAGMA(GCC unroll n)
+#endif
+
+/* Rows of a panel that the matrix has; the others are 0 */
+static inline size_t
+ie_panel_rows(const ie_matrix *w, size_t row0)
+{
+	size_t		left = w->n_out - row0;
+
+	return left < IE_PANEL_ROWS ? left : IE_PANEL_ROWS;
+}
+
 extern const ie_kernels ie_kernels_ref;
+extern const ie_kernels ie_kernels_avx2;
+extern const ie_kernels ie_kernels_avx512;
 
 ie_pack		ie_pack_for_ref(const ie_type_traits *type, bool f32);
+ie_pack		ie_pack_for_avx2(const ie_type_traits *type, bool f32);
+
+void		ie_avx2_quantize_rows(const float *x, size_t ldx, size_t T, const ie_qrows *out);
+void		ie_avx2_panel_u8(const ie_panel_block *panel, const ie_qrows *x, size_t T,
+							 const ie_panel_out *out);
+void		ie_avx2_panel_s8(const ie_panel_block *panel, const ie_qrows *x, size_t T,
+							 const ie_panel_out *out);
+void		ie_avx2_panel_f32(const float *w, size_t n_in, const float *x, size_t ldx, size_t T,
+							  const ie_panel_out *out);
 
 #endif							/* IE_KERNEL_TABLES_H */

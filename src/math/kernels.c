@@ -6,6 +6,9 @@
 
 static const ie_kernels *const tables[IE_CPU_N_LEVELS] = {
 	[IE_CPU_REF] = &ie_kernels_ref,
+#if defined(__x86_64__)
+	[IE_CPU_AVX2] = &ie_kernels_avx2,
+#endif
 };
 
 const ie_kernels *

@@ -5,9 +5,6 @@
  */
 #include "math/kernel_tables.h"
 
-#include <math.h>
-#include <string.h>
-
 #define N_LANES 16
 
 /* The tree: l[i] += l[i + 8], then + 4, + 2, + 1 */
@@ -53,10 +50,7 @@ quantize_block(const float *x, ie_qtile *tile, size_t row)
 	memcpy(&max, &max_bits, sizeof(max));
 	if (!(max >= IE_QUANT_MIN && max < INFINITY))
 	{
-		memset(tile->q[row], 0, IE_QK);
-		tile->d[row] = max < IE_QUANT_MIN ? 0.0f : NAN;
-		tile->s[row] = tile->d[row];
-		tile->sum[row] = 0;
+		ie_quantize_special(max, tile, row);
 		return;
 	}
 	inverse = 127.0f / max;

@@ -7,17 +7,6 @@
  */
 #include "math/kernel_tables.h"
 
-#include <string.h>
-
-/* The rows of a panel; those beyond the matrix have no data */
-static size_t
-rows_left(const ie_matrix *w, size_t row0)
-{
-	size_t		left = w->n_out - row0;
-
-	return left < IE_PANEL_ROWS ? left : IE_PANEL_ROWS;
-}
-
 static inline void
 put(ie_panel_block *panel, size_t r, size_t column, int q)
 {
@@ -108,7 +97,7 @@ pack_blocks(const ie_matrix *w, size_t row0, void *panel, put_fn put_block)
 {
 	ie_panel_block *blocks = panel;
 	size_t		n_blocks = w->n_in / IE_QK;
-	size_t		n_rows = rows_left(w, row0);
+	size_t		n_rows = ie_panel_rows(w, row0);
 
 	if (n_rows < IE_PANEL_ROWS)
 		memset(blocks, 0, n_blocks * sizeof(*blocks));
@@ -152,7 +141,7 @@ static void
 pack_f32(const ie_matrix *w, size_t row0, void *panel)
 {
 	float	   *out = panel;
-	size_t		n_rows = rows_left(w, row0);
+	size_t		n_rows = ie_panel_rows(w, row0);
 	size_t		n;
 
 	for (size_t k = 0; k < w->n_in; k += n, out += n * IE_PANEL_ROWS)
