@@ -70,6 +70,8 @@ ie_in_file(ie_error *err, const char *what, const char *path)
 	char		prefix[sizeof(err->message) / 2];
 	size_t		len;
 
+	if (err->code == IE_NOMEM || err->code == IE_CANCELED || strstr(err->message, path) != NULL)
+		return err->code;
 	snprintf(prefix, sizeof(prefix), "%s file \"%s\": ", what, path);
 	len = strlen(prefix);
 	memmove(err->message + len, err->message, sizeof(err->message) - len - 1);

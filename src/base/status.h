@@ -27,7 +27,10 @@ ie_code		ie_detail(ie_error *err, const char *fmt,...)
 ie_code		ie_hint(ie_error *err, const char *fmt,...)
 			__attribute__((format(printf, 2, 3)));
 
-/* Put 'what file "path": ' before the message of the error just made; return its code. */
+/*
+ * Put 'what file "path": ' before the message of the error just made, unless it
+ * names the path already or is not about a file's content; return its code.
+ */
 ie_code		ie_in_file(ie_error *err, const char *what, const char *path);
 
 /* "out of memory" with the size wanted in the detail. */

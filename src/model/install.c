@@ -59,6 +59,20 @@ refuse_merged(const installer *in)
 }
 
 static ie_code
+open_base(installer *in)
+{
+	const char *path = in->request->base_path;
+
+	if (ie_model_open(in->host, path, &in->base, in->err) != IE_OK)
+		return ie_in_file(in->err, "base", path);
+	if (in->request->adapter_path != NULL)
+		IE_TRY(refuse_merged(in));
+	if (ie_verify_body(&in->base->file, &in->base->map, in->base_sha256, in->err) != IE_OK)
+		return ie_in_file(in->err, "base", path);
+	return IE_OK;
+}
+
+static ie_code
 open_adapter(installer *in)
 {
 	ie_adapter_base base = {&in->base->file, in->base_sha256, in->base->config.n_embd};
@@ -96,10 +110,12 @@ check_result(const installer *in)
 	ie_code		code = ie_model_open(in->host, written.path, &model, in->err);
 
 	if (code == IE_OK)
+	{
 		ie_model_close(model);
-	else
-		ie_writer_abandon(&written);
-	return code;
+		return IE_OK;
+	}
+	ie_writer_abandon(&written);
+	return ie_in_file(in->err, "merged", written.path);
 }
 
 ie_code
@@ -108,10 +124,7 @@ ie_install(const ie_host *host, const ie_install_request *request, ie_error *err
 	installer	in = {.host = host, .request = request, .err = err};
 	ie_code		code;
 
-	IE_TRY_GOTO(ie_model_open(host, request->base_path, &in.base, err));
-	if (request->adapter_path != NULL)
-		IE_TRY_GOTO(refuse_merged(&in));
-	IE_TRY_GOTO(ie_verify_body(&in.base->file, &in.base->map, in.base_sha256, err));
+	IE_TRY_GOTO(open_base(&in));
 	IE_TRY_GOTO(request->adapter_path != NULL ? merge_files(&in) : copy_base(&in));
 	code = check_result(&in);
 done:
