@@ -54,5 +54,14 @@ void		ie_avx2_panel_s8(const ie_panel_block *panel, const ie_qrows *x, size_t T,
 							 const ie_panel_out *out);
 void		ie_avx2_panel_f32(const float *w, size_t n_in, const float *x, size_t ldx, size_t T,
 							  const ie_panel_out *out);
+void		ie_avx2_rope(float *x, size_t n_heads, size_t head_dim, const float *cos,
+						 const float *sin);
+
+void		ie_avx512_panel_u8(const ie_panel_block *panel, const ie_qrows *x, size_t T,
+							   const ie_panel_out *out);
+void		ie_avx512_panel_s8(const ie_panel_block *panel, const ie_qrows *x, size_t T,
+							   const ie_panel_out *out);
+void		ie_avx512_panel_f32(const float *w, size_t n_in, const float *x, size_t ldx, size_t T,
+								const ie_panel_out *out);
 
 #endif							/* IE_KERNEL_TABLES_H */

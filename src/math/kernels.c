@@ -4,10 +4,12 @@
  */
 #include "math/kernel_tables.h"
 
+/* A level that ie_cpu_has() has a table in every build */
 static const ie_kernels *const tables[IE_CPU_N_LEVELS] = {
 	[IE_CPU_REF] = &ie_kernels_ref,
 #if defined(__x86_64__)
 	[IE_CPU_AVX2] = &ie_kernels_avx2,
+	[IE_CPU_AVX512VNNI] = &ie_kernels_avx512,
 #endif
 };
 
@@ -20,9 +22,5 @@ ie_kernels_get(ie_cpu_level_id level)
 const ie_kernels *
 ie_kernels_select(void)
 {
-	int			level = ie_cpu_detect();
-
-	while (tables[level] == NULL)
-		level--;
-	return tables[level];
+	return tables[ie_cpu_detect()];
 }

@@ -116,8 +116,8 @@ avx2_silu_mul(float *gate, const float *up, size_t n)
 	}
 }
 
-AVX2 static void
-avx2_rope(float *x, size_t n_heads, size_t head_dim, const float *cos, const float *sin)
+AVX2 void
+ie_avx2_rope(float *x, size_t n_heads, size_t head_dim, const float *cos, const float *sin)
 {
 	for (size_t i = 0; i < head_dim; i += 8)
 	{
@@ -317,7 +317,7 @@ const ie_kernels ie_kernels_avx2 = {
 	.panel_f32 = ie_avx2_panel_f32,
 	.rms_norm = avx2_rms_norm,
 	.silu_mul = avx2_silu_mul,
-	.rope = avx2_rope,
+	.rope = ie_avx2_rope,
 	.attend = avx2_attend,
 	.dot = avx2_dot,
 	.pack_for = ie_pack_for_avx2

@@ -1,0 +1,176 @@
+/*
+ * panel_avx512.c
+ *	  Products with panels for AVX-512 with VNNI.
+ *
+ * 16 outputs are one register; up to 8 rows of activations lie beside each
+ * other.  VPDPBUSD multiplies unsigned by signed bytes and adds four products
+ * to an int32 without saturation.  Activations come as broadcast operands.
+ */
+#include "math/simd_avx512.h"
+
+#if defined(__x86_64__)
+
+#define MAX_ROWS IE_TILE_ROWS	/* rows of activations side by side */
+
+AVX512_INLINE void
+store16(const ie_panel_out *out, size_t t, __m512 sum)
+{
+	const __mmask16 mask = lanes_below(out->n_rows);
+	float	   *y = out->y + t * out->ldy;
+
+	if (out->add)
+		sum = _mm512_add_ps(_mm512_maskz_loadu_ps(mask, y), sum);
+	_mm512_mask_storeu_ps(y, mask, sum);
+}
+
+/* Four activations, in every group of four bytes */
+AVX512_INLINE __m512i
+broadcast4(const int8_t *q)
+{
+	int32_t		four;
+
+	memcpy(&four, q, sizeof(four));
+	return _mm512_set1_epi32(four);
+}
+
+/* --------------------------------------------------------- quantised products */
+
+/*
+ * n rows of the tiles x, outputs from row t on.  Signed weights go in as
+ * w + 128, and 128 * sum(x) is taken off: integers, so nothing is rounded.
+ */
+AVX512_INLINE void
+multiply_rows(const ie_panel_kind kind, const int n, const ie_panel_block *panel, const ie_qtile *x,
+			  size_t n_blocks, size_t t, const ie_panel_out *out)
+{
+	__m512		acc[MAX_ROWS];
+
+	UNROLL(8)
+	for (int i = 0; i < n; i++)
+		acc[i] = _mm512_setzero_ps();
+	for (size_t b = 0; b < n_blocks; b++, panel++, x++)
+	{
+		__m512		d = _mm512_load_ps(panel->d);
+		__m512i		isum[MAX_ROWS];
+
+		UNROLL(8)
+		for (int i = 0; i < n; i++)
+			isum[i] = kind == IE_PANEL_U8 ? _mm512_setzero_si512() :
+				_mm512_set1_epi32(-128 * x->sum[i]);
+		UNROLL(8)
+		for (int g = 0; g < IE_QK / 4; g++)
+		{
+			__m512i		w = _mm512_load_si512(panel->q[g]);
+
+			if (kind == IE_PANEL_S8)
+				w = _mm512_xor_si512(w, _mm512_set1_epi8((char) 0x80));
+			UNROLL(8)
+			for (int i = 0; i < n; i++)
+				isum[i] = _mm512_dpbusd_epi32(isum[i], w, broadcast4(x->q[i] + 4 * g));
+		}
+		UNROLL(8)
+		for (int i = 0; i < n; i++)
+		{
+			acc[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(isum[i]),
+									 _mm512_mul_ps(d, _mm512_set1_ps(x->d[i])), acc[i]);
+			if (kind == IE_PANEL_U8)
+				acc[i] = _mm512_fmadd_ps(_mm512_load_ps(panel->m), _mm512_set1_ps(x->s[i]), acc[i]);
+		}
+	}
+	UNROLL(8)
+	for (int i = 0; i < n; i++)
+		store16(out, t + (size_t) i, acc[i]);
+}
+
+AVX512_INLINE void
+multiply(const ie_panel_kind kind, const ie_panel_block *panel, const ie_qrows *x, size_t T,
+		 const ie_panel_out *out)
+{
+	const size_t n_blocks = x->n_cols / IE_QK;
+	const ie_qtile *tile = x->tiles;
+
+	for (size_t t = 0; t < T; t += MAX_ROWS, tile += n_blocks)
+		switch (T - t)
+		{
+			case 1:
+				multiply_rows(kind, 1, panel, tile, n_blocks, t, out);
+				break;
+			case 2:
+				multiply_rows(kind, 2, panel, tile, n_blocks, t, out);
+				break;
+			case 3:
+				multiply_rows(kind, 3, panel, tile, n_blocks, t, out);
+				break;
+			case 4:
+				multiply_rows(kind, 4, panel, tile, n_blocks, t, out);
+				break;
+			case 5:
+				multiply_rows(kind, 5, panel, tile, n_blocks, t, out);
+				break;
+			case 6:
+				multiply_rows(kind, 6, panel, tile, n_blocks, t, out);
+				break;
+			case 7:
+				multiply_rows(kind, 7, panel, tile, n_blocks, t, out);
+				break;
+			default:
+				multiply_rows(kind, 8, panel, tile, n_blocks, t, out);
+				break;
+		}
+}
+
+AVX512 void
+ie_avx512_panel_u8(const ie_panel_block *panel, const ie_qrows *x, size_t T,
+				   const ie_panel_out *out)
+{
+	multiply(IE_PANEL_U8, panel, x, T, out);
+}
+
+AVX512 void
+ie_avx512_panel_s8(const ie_panel_block *panel, const ie_qrows *x, size_t T,
+				   const ie_panel_out *out)
+{
+	multiply(IE_PANEL_S8, panel, x, T, out);
+}
+
+/* ------------------------------------------------------------ float products */
+
+#define MAX_ROWS_F32 12
+
+AVX512_INLINE void
+multiply_rows_f32(const int n, const float *w, size_t n_in, const float *x, size_t ldx, size_t t,
+				  const ie_panel_out *out)
+{
+	__m512		acc[MAX_ROWS_F32];
+
+	UNROLL(12)
+	for (int i = 0; i < n; i++)
+		acc[i] = _mm512_setzero_ps();
+	for (size_t k = 0; k < n_in; k++, w += IE_PANEL_ROWS)
+	{
+		__m512		w16 = _mm512_load_ps(w);
+
+		UNROLL(12)
+		for (int i = 0; i < n; i++)
+			acc[i] = _mm512_fmadd_ps(_mm512_set1_ps(x[(size_t) i * ldx + k]), w16, acc[i]);
+	}
+	UNROLL(12)
+	for (int i = 0; i < n; i++)
+		store16(out, t + (size_t) i, acc[i]);
+}
+
+AVX512 void
+ie_avx512_panel_f32(const float *w, size_t n_in, const float *x, size_t ldx, size_t T,
+					const ie_panel_out *out)
+{
+	size_t		t = 0;
+
+	for (; t + MAX_ROWS_F32 <= T; t += MAX_ROWS_F32)
+		multiply_rows_f32(MAX_ROWS_F32, w, n_in, x + t * ldx, ldx, t, out);
+	for (; t + 4 <= T; t += 4)
+		multiply_rows_f32(4, w, n_in, x + t * ldx, ldx, t, out);
+	for (; t < T; t++)
+		multiply_rows_f32(1, w, n_in, x + t * ldx, ldx, t, out);
+}
+
+#endif							/* __x86_64__ */
