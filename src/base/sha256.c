@@ -24,6 +24,30 @@ rotr(uint32_t x, int n)
 	return x >> n | x << (32 - n);
 }
 
+/*
+ * Round number j modulo 8.  Instead of moving a..h along, their roles move: a
+ * is v[-j], b is v[1 - j] and so on, modulo 8.  Unrolled eight times every
+ * index is a constant, and v stays in registers.
+ */
+static inline void
+one_round(uint32_t *v, int j, uint32_t k_plus_w)
+{
+	const uint32_t a = v[(8 - j) & 7];
+	const uint32_t b = v[(9 - j) & 7];
+	const uint32_t c = v[(10 - j) & 7];
+	const uint32_t e = v[(12 - j) & 7];
+	const uint32_t f = v[(13 - j) & 7];
+	const uint32_t g = v[(14 - j) & 7];
+	const uint32_t s1 = rotr(e, 6) ^ rotr(e, 11) ^ rotr(e, 25);
+	const uint32_t ch = g ^ (e & (f ^ g));
+	const uint32_t t1 = v[(15 - j) & 7] + s1 + ch + k_plus_w;
+	const uint32_t s0 = rotr(a, 2) ^ rotr(a, 13) ^ rotr(a, 22);
+	const uint32_t maj = (a & b) | (c & (a | b));
+
+	v[(11 - j) & 7] += t1;
+	v[(15 - j) & 7] = t1 + s0 + maj;
+}
+
 static void
 compress(uint32_t *state, const uint8_t *block)
 {
@@ -41,18 +65,10 @@ compress(uint32_t *state, const uint8_t *block)
 		w[i] = w[i - 16] + s0 + w[i - 7] + s1;
 	}
 	memcpy(v, state, sizeof(v));
-	for (int i = 0; i < 64; i++)
-	{
-		uint32_t	s1 = rotr(v[4], 6) ^ rotr(v[4], 11) ^ rotr(v[4], 25);
-		uint32_t	ch = (v[4] & v[5]) ^ (~v[4] & v[6]);
-		uint32_t	t1 = v[7] + s1 + ch + round_constants[i] + w[i];
-		uint32_t	s0 = rotr(v[0], 2) ^ rotr(v[0], 13) ^ rotr(v[0], 22);
-		uint32_t	maj = (v[0] & v[1]) ^ (v[0] & v[2]) ^ (v[1] & v[2]);
-
-		memmove(v + 1, v, 7 * sizeof(v[0]));
-		v[4] += t1;
-		v[0] = t1 + s0 + maj;
-	}
+	for (int i = 0; i < 64; i += 8)
+#pragma GCC unroll 8
+		for (int j = 0; j < 8; j++)
+			one_round(v, j, round_constants[i + j] + w[i + j]);
 	for (int i = 0; i < 8; i++)
 		state[i] += v[i];
 }
