@@ -58,8 +58,23 @@ unit: $(UNIT_BINS)
 	@fail=0; for t in $(UNIT_BINS); do $$t || fail=1; done; exit $$fail
 
 # ------------------------------------------------------------- PostgreSQL side
+# instemb.so is thin: the SQL face, and of the engine only the vector arithmetic.
+# The engine's module is installed beside it and opened at first use.
 
+OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/pg/*.c))) \
+	build/release/math/distance.o build/release/base/cpu.o
+DATA = $(sort $(wildcard sql/instemb--*.sql))
+REGRESS = setup surface embed batch distance tokens model_file bad_input install trigger \
+	guc cache planner encoding default_model teardown
+REGRESS_OPTS = --encoding=UTF8 --no-locale
 NO_INSTALLCHECK = 1
+
+PG_CPPFLAGS = -Isrc -DINSTEMB_VERSION='"$(EXTVERSION)"'
+PG_CFLAGS = -std=gnu11 -Wextra -Wno-unused-parameter -Wno-sign-compare \
+	-Wno-missing-field-initializers -Wno-declaration-after-statement $(WERROR)
+SHLIB_LINK = -lm -Wl,--version-script=src/pg/exports.map
+# the linked engine object has no bitcode, and nothing here gains from inlining
+override with_llvm = no
 
 ifneq ($(PGXS),)
 include $(PGXS)
@@ -68,6 +83,16 @@ PG_REGRESS ?= $(top_builddir)/src/test/regress/pg_regress
 installcheck:
 	@PG_CONFIG='$(PG_CONFIG)' tests/with-cluster $(PG_REGRESS) --inputdir=. --outputdir=. \
 		--bindir='$(bindir)' $(REGRESS_OPTS) $(REGRESS)
+
+all: instemb_engine.so
+install: install-engine
+install-engine: instemb_engine.so installdirs
+	$(INSTALL_SHLIB) instemb_engine.so '$(DESTDIR)$(pkglibdir)/'
+uninstall: uninstall-engine
+uninstall-engine:
+	rm -f '$(DESTDIR)$(pkglibdir)/instemb_engine.so'
+$(filter src/pg/%,$(OBJS)): src/instemb.h $(wildcard src/pg/*.h)
+.PHONY: install-engine uninstall-engine
 else
 all install uninstall installcheck:
 	@echo "make $@: PostgreSQL's build files are missing (asked $(PG_CONFIG) --pgxs)." >&2; \

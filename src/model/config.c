@@ -159,7 +159,15 @@ find_arch(const gguf_file *file, const ie_arch **arch, ie_error *err)
 	char		shown[GGUF_SHOWN_SIZE];
 	char		list[256];
 	ie_text		name = {NULL, 0};
+	ie_text		type;
+	bool		found;
 
+	IE_TRY(gguf_get_text(file, "general.type", &type, &found, err));
+	if (found && ie_text_is(type, "adapter"))
+	{
+		ie_fail(err, IE_INVALID, "file is an adapter, not a model");
+		return ie_hint(err, "It becomes a model when it is installed with its base.");
+	}
 	IE_TRY(gguf_get_text(file, "general.architecture", &name, NULL, err));
 	*arch = ie_arch_find(name);
 	if (*arch != NULL)

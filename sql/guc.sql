@@ -1,0 +1,64 @@
+--
+-- Parameters
+--
+-- over the context: an error, or a cut that is told once for a statement
+LOAD 'instemb';
+SHOW instemb.on_overflow;
+SELECT instemb(repeat('long ', 600), 'q');
+SET instemb.on_overflow = 'truncate';
+SELECT head(instemb(repeat('long ', 600), 'q'));
+SELECT instemb(repeat('long ', 600), 'q') = instemb(repeat('long ', 700), 'q') AS same;
+SELECT count(*) FROM (SELECT instemb(repeat('long ', 600 + i), 'q') FROM generate_series(1, 10) AS i OFFSET 0) AS s;
+SELECT count(*) FROM instemb(array['a', repeat('long ', 600), 'b', repeat('longer ', 600)], 'q');
+SELECT head(e, 2) FROM instemb(array['a', repeat('long ', 600), 'b'], 'q') AS e;
+-- what was computed from a cut text is an error again
+SET instemb.on_overflow = 'error';
+SELECT instemb(repeat('long ', 600), 'q');
+SET instemb.on_overflow = 'silently';
+-- an instruction is never cut
+SET instemb.on_overflow = 'truncate';
+SELECT instemb('a', repeat('long ', 600));
+RESET instemb.on_overflow;
+
+-- threads up to the limit set by the administrator
+SET instemb.threads = 64;
+SELECT head(instemb('threads', 'many')) AS capped;
+SET instemb.threads = 65;
+SET instemb.threads = 0;
+RESET instemb.threads;
+
+-- the log, where the client may see it: what is quick is not told
+SET client_min_messages = log;
+SET instemb.log_min_duration = '1h';
+SELECT instemb('a', 'b') IS NOT NULL AS quick;
+RESET client_min_messages;
+RESET instemb.log_min_duration;
+
+-- models opened when the library is loaded: nothing stops a session
+\c -
+SET instemb.preload = 'tiny';
+LOAD 'instemb';
+SELECT name, loaded FROM instemb_models() WHERE name = 'tiny';
+\c -
+SET instemb.preload = 'nonesuch, tiny';
+LOAD 'instemb';
+SELECT name, loaded FROM instemb_models() WHERE name = 'tiny';
+SET instemb.preload = 'a, ../b';
+SET instemb.preload = 'a b';
+SET instemb.preload = '';
+\c -
+
+-- a value set before the library is loaded is checked when it is
+SET instemb.threads = 'many';
+SET instemb.model = '../x';
+SELECT instemb_dims('tiny');
+SHOW instemb.threads;
+SHOW instemb.model;
+\c -
+CREATE ROLE regress_instemb_user;
+SET ROLE regress_instemb_user;
+SET instemb.model_dir = '/etc';
+SELECT instemb_dims('tiny');
+RESET ROLE;
+SELECT current_setting('instemb.model_dir') = '/etc' AS set;
+DROP ROLE regress_instemb_user;

@@ -1,0 +1,5 @@
+--
+-- Remove what setup.sql wrote on the server.
+--
+SELECT shell('rm -rf "$PWD"');
+DROP EXTENSION instemb;
