@@ -26,7 +26,8 @@ start_team(int n_threads)
 	omp_set_dynamic(0);
 #pragma omp parallel num_threads(n_threads)
 	{
-		/* an empty region: it only brings the threads to life */
+		/* only brings the threads to life; gcc would drop an empty region */
+		__asm__ volatile ("");
 	}
 	pthread_sigmask(SIG_SETMASK, &saved, NULL);
 	team_size = n_threads;

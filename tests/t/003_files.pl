@@ -45,7 +45,7 @@ foreach my $length (@lengths, length($good) - 1)
 	write_model('short', substr($good, 0, $length));
 	my $err = $s->fails(vector('short'));
 
-	if ($err !~ /ERROR:.*short/)
+	if ($err !~ /ERROR:.*"short"/s)
 	{
 		$bad++;
 		diag("truncated to $length bytes: $err");

@@ -10,7 +10,7 @@ use Instemb;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = new_node('main');
+my $node = new_node('main', conf => "restart_after_crash = on\n");
 need_default_model($node);
 my $model = DEFAULT_MODEL;
 my $embed = "SELECT instemb('a light tent', 'what is it?', '$model')";
