@@ -27,7 +27,7 @@ extern bool failure_set_errno(Failure *failure, const char *fmt,...) pg_attribut
 extern void failure_report(int elevel, const Failure *failure);
 
 /* ERROR for an engine's error with a model, which may be NULL. */
-extern void failure_raise(const ie_error *error, const char *model) pg_attribute_noreturn();
+extern void failure_raise(const ie_error *error, const char *model) __attribute__((noreturn));
 
 /* The primary message as one palloc'd string, with the text of errno. */
 extern char *failure_message(const Failure *failure);

@@ -2,10 +2,12 @@
  * models.c
  *	  Per-backend cache of open models.
  *
- * A model is opened at first use and stays open, so that a call costs one or
- * two stat()s.  It is found again by name, and trusted only if the file is
- * still the one that was opened (device, inode, size, modification time): a
- * model replaced by rename is noticed at the next call.
+ * A model is opened at first use and stays open.  It is found again by name,
+ * and trusted only if the file is still the one that was opened (device, inode,
+ * size, modification time), which costs one or two stat()s: a model replaced by
+ * rename is noticed by the next statement.  Calls of one statement look again
+ * once a second, so that a call that is answered from the cache of embeddings
+ * for every row of a query costs no system call.
  *
  * Each model owns a memory context, in which the engine allocates everything
  * that belongs to it.  A reset callback closes the engine's objects, so that
@@ -16,8 +18,10 @@
 
 #include <sys/stat.h>
 
+#include "access/xact.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 #include "utils/varlena.h"
 
 #include "pg/engine.h"
@@ -30,6 +34,18 @@
 /* Keys and values of instructions, kept for the next text: a few instructions' worth. */
 #define PREFIX_CACHE_BYTES (8 * 1024 * 1024)
 
+/* What model_get() answered last, and until when that may be repeated. */
+typedef struct LastAnswer
+{
+	Model	   *model;			/* NULL = none */
+	char		name[MODEL_NAME_SIZE];	/* as it was asked for */
+	TimestampTz statement;
+	TimestampTz expires;
+} LastAnswer;
+
+#define ANSWER_MS 1000
+
+static LastAnswer last;
 static dlist_head open_models = DLIST_STATIC_INIT(open_models);
 static int	n_open_models;
 static MemoryContext models_context;
@@ -117,6 +133,8 @@ model_discard(Model *model)
 static void
 forget(Model *model)
 {
+	if (last.model == model)
+		last.model = NULL;
 	dlist_delete(&model->node);
 	n_open_models--;
 	model_discard(model);
@@ -195,11 +213,21 @@ lookup(const char *name, Failure *failure)
 Model *
 model_get(const char *name)
 {
+	TimestampTz statement = GetCurrentStatementStartTimestamp();
+	TimestampTz now = GetCurrentTimestamp();
 	Failure		failure;
-	Model	   *model = lookup(name, &failure);
+	Model	   *model;
 
+	if (last.model != NULL && last.statement == statement && now < last.expires &&
+		strcmp(last.name, name) == 0)
+		return last.model;
+	model = lookup(name, &failure);
 	if (model == NULL)
 		failure_report(ERROR, &failure);
+	last.model = model;
+	strlcpy(last.name, name, sizeof(last.name));
+	last.statement = statement;
+	last.expires = TimestampTzPlusMilliseconds(now, ANSWER_MS);
 	return model;
 }
 

@@ -29,7 +29,8 @@ typedef struct Model
 
 /*
  * The model of that name (valid, may be MODEL_DEFAULT), opened if it is not,
- * or opened again if its file has been replaced.  ERROR if that fails.
+ * or opened again if its file has been replaced: since an earlier statement, or
+ * a second ago in this one.  ERROR if that fails.
  */
 extern Model *model_get(const char *name);
 
