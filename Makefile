@@ -11,7 +11,7 @@
 ## make installcheck   pg_regress, on the server named by PGHOST or else on a scratch cluster
 ## make tap            TAP tests                           (PROVE_TESTS=tests/t/001_cancel.pl: one)
 ## make majors         build and regress on PostgreSQL 16 and 18, with pgvector
-## make measure        print time, memory and cancel figures of the installed default model
+## make measure        print time, memory and cancel figures    (MEASURES=cancel: one of them)
 ## make deps           install missing packages            (root, apt)
 ## make clean          remove what was built
 
@@ -65,7 +65,7 @@ OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/pg/*.c))) \
 	build/release/math/distance.o build/release/base/cpu.o
 DATA = $(sort $(wildcard sql/instemb--*.sql))
 REGRESS = setup surface embed batch distance tokens model_file bad_input install trigger \
-	guc cache planner encoding default_model teardown
+	guc cache planner encoding default_model pgvector teardown
 REGRESS_OPTS = --encoding=UTF8 --no-locale
 NO_INSTALLCHECK = 1
 
@@ -125,7 +125,7 @@ majors:
 	@tests/majors
 
 measure:
-	@PG_CONFIG='$(PG_CONFIG)' tests/measure/run
+	@PG_CONFIG='$(PG_CONFIG)' tests/with-cluster tests/measure/measure.py $(MEASURES)
 
 layers: $(ENGINE_OBJS) instemb_engine.so $(if $(PGXS),$(MODULE_big).so)
 	@tests/layers $(ENGINE_OBJS)
