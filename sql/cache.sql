@@ -45,6 +45,15 @@ SELECT count(instemb(repeat('a ', 400), repeat('b ', 20))) FROM generate_series(
 SELECT * FROM counters();
 RESET instemb.cache_size;
 
+-- a text that was cut is told again, and is an error again where it may not be cut
+SET instemb.on_overflow = 'truncate';
+SELECT instemb_stats_reset();
+SELECT instemb(repeat('a ', 600), 'q') IS NOT NULL;
+SELECT instemb(repeat('a ', 600), 'q') IS NOT NULL;
+SELECT * FROM counters();
+RESET instemb.on_overflow;
+SELECT instemb(repeat('a ', 600), 'q') IS NOT NULL;
+
 -- memory stays within its bounds: cache, scratch
 SELECT count(instemb('row ' || i, 'q')) FROM generate_series(1, 3000) AS i;
 SELECT sum(total_bytes) BETWEEN 1 AND 2 * pg_size_bytes(current_setting('instemb.cache_size')) AS bounded

@@ -8,7 +8,7 @@ SELECT instemb(repeat('long ', 600), 'q');
 SET instemb.on_overflow = 'truncate';
 SELECT head(instemb(repeat('long ', 600), 'q'));
 SELECT instemb(repeat('long ', 600), 'q') = instemb(repeat('long ', 700), 'q') AS same;
-SELECT count(*) FROM (SELECT instemb(repeat('long ', 600 + i), 'q') FROM generate_series(1, 10) AS i OFFSET 0) AS s;
+SELECT count(DISTINCT instemb(repeat('long ', 600 + i), 'q')) FROM generate_series(1, 10) AS i;
 SELECT count(*) FROM instemb(array['a', repeat('long ', 600), 'b', repeat('longer ', 600)], 'q');
 SELECT head(e, 2) FROM instemb(array['a', repeat('long ', 600), 'b'], 'q') AS e;
 -- what was computed from a cut text is an error again

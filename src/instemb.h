@@ -224,7 +224,7 @@ typedef struct ie_embed_stats
 	uint64_t	n_tokens;		/* positions computed, look-ahead included */
 	uint64_t	n_tokens_reused;	/* prefix positions that a text had for free: from the cache, or
 								 * computed for an earlier text of the call */
-	size_t		n_truncated;	/* texts that were cut */
+	size_t		n_truncated;	/* texts that were cut, or 1: did not fit (IE_LIMIT) */
 	size_t		first_truncated;	/* index of the first of them */
 	size_t		truncated_tokens;	/* its token count before the cut */
 	size_t		truncated_limit;	/* and the count it was cut to */

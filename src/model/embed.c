@@ -149,6 +149,12 @@ overflow(const call *c, size_t i, size_t n, size_t room)
 {
 	ie_embed_stats *stats = c->stats;
 
+	if (stats->n_truncated++ == 0)
+	{
+		stats->first_truncated = i;
+		stats->truncated_tokens = n;
+		stats->truncated_limit = room;
+	}
 	if (!c->request->truncate)
 	{
 		ie_fail(c->err, IE_LIMIT,
@@ -157,12 +163,6 @@ overflow(const call *c, size_t i, size_t n, size_t room)
 		ie_detail(c->err, "Instruction and template take %zu tokens, %zu are left for the text.",
 				  overhead(c), room);
 		return ie_hint(c->err, "Shorten the text, or set \"instemb.on_overflow\" to \"truncate\".");
-	}
-	if (stats->n_truncated++ == 0)
-	{
-		stats->first_truncated = i;
-		stats->truncated_tokens = n;
-		stats->truncated_limit = room;
 	}
 	c->session->tokens.n -= n - room;
 	return IE_OK;

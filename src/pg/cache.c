@@ -21,6 +21,7 @@ typedef struct Body
 	FileKey		model;
 	size_t		instruction_len;
 	size_t		input_len;
+	Cut			cut;
 	int			n;
 } Body;
 
@@ -127,7 +128,7 @@ create_table(void)
 }
 
 bool
-cache_get(const CacheKey *key, float *vector, int n)
+cache_get(const CacheKey *key, float *vector, int n, Cut *cut)
 {
 	uint64		hash;
 	Entry	   *entry;
@@ -142,11 +143,12 @@ cache_get(const CacheKey *key, float *vector, int n)
 		return false;
 	dlist_move_head(&entries, &entry->node);
 	memcpy(vector, body_vector(entry->body), sizeof(float) * n);
+	*cut = entry->body->cut;
 	return true;
 }
 
 void
-cache_put(const CacheKey *key, const float *vector, int n)
+cache_put(const CacheKey *key, const float *vector, int n, Cut cut)
 {
 	Size		limit = (Size) guc_cache_size * 1024;
 	Size		bytes = sizeof(Entry) + body_size(key, n);
@@ -173,6 +175,7 @@ cache_put(const CacheKey *key, const float *vector, int n)
 		return;
 	}
 	body_fill(body, key, vector, n);
+	body->cut = cut;
 	entry->body = body;
 	entry->bytes = bytes;
 	dlist_push_head(&entries, &entry->node);

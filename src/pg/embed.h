@@ -24,6 +24,8 @@ typedef struct EmbedCall
 {
 	Model	   *model;			/* borrowed: no other model may be opened meanwhile */
 	ie_text		instruction;
+	const int  *elements;		/* [n] of embed_texts(): places in the user's array, from 1;
+								 * NULL = there is none */
 	CallStats	stats;
 	instr_time	start;
 } EmbedCall;

@@ -38,24 +38,38 @@ instemb_embed(PG_FUNCTION_ARGS)
 	PG_RETURN_ARRAYTYPE_P(result);
 }
 
-/* Elements of an array to rows of the result, NULL for NULL. */
+/* An array's elements. */
+typedef struct Elements
+{
+	Datum	   *values;
+	bool	   *nulls;
+	int			n;
+} Elements;
+
+/* n elements from number first to rows of the result, NULL for NULL. */
 static void
-embed_elements(EmbedCall *call, const Datum *elements, const bool *nulls, int n,
+embed_elements(EmbedCall *call, const Elements *elements, int first, int n,
 			   ReturnSetInfo *result)
 {
 	int			n_embd = call->model->info.n_embd;
 	ie_text		inputs[EMBED_BATCH];
+	int			numbers[EMBED_BATCH];
 	int			n_inputs = 0;
 	float	   *vectors;
 
-	for (int i = 0; i < n; i++)
-		if (!nulls[i])
-			inputs[n_inputs++] = text_view(DatumGetTextPP(elements[i]));
-	vectors = palloc(sizeof(float) * n_embd * n_inputs);
-	embed_texts(call, inputs, n_inputs, vectors);
-	for (int i = 0; i < n; i++)
+	for (int i = first; i < first + n; i++)
 	{
-		bool		isnull = nulls[i];
+		if (elements->nulls[i])
+			continue;
+		numbers[n_inputs] = i + 1;
+		inputs[n_inputs++] = text_view(DatumGetTextPP(elements->values[i]));
+	}
+	vectors = palloc(sizeof(float) * n_embd * n_inputs);
+	call->elements = numbers;
+	embed_texts(call, inputs, n_inputs, vectors);
+	for (int i = first; i < first + n; i++)
+	{
+		bool		isnull = elements->nulls[i];
 		Datum		value = (Datum) 0;
 		float	   *vector;
 
@@ -78,21 +92,19 @@ instemb_embed_array(PG_FUNCTION_ARGS)
 	EmbedCall	call;
 	MemoryContext batch_context;
 	MemoryContext old_context;
-	Datum	   *elements;
-	bool	   *nulls;
-	int			n;
+	Elements	elements;
 
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), TEXTOID, -1, false, TYPALIGN_INT,
-					  &elements, &nulls, &n);
+					  &elements.values, &elements.nulls, &elements.n);
 	batch_context = AllocSetContextCreate(CurrentMemoryContext, "instemb batch",
 										  ALLOCSET_DEFAULT_SIZES);
 	embed_begin(&call, call_model(fcinfo), text_view(PG_GETARG_TEXT_PP(1)));
 	old_context = MemoryContextSwitchTo(batch_context);
-	for (int i = 0; i < n; i += EMBED_BATCH)
+	for (int i = 0; i < elements.n; i += EMBED_BATCH)
 	{
 		CHECK_FOR_INTERRUPTS();
-		embed_elements(&call, elements + i, nulls + i, Min(n - i, EMBED_BATCH), result);
+		embed_elements(&call, &elements, i, Min(elements.n - i, EMBED_BATCH), result);
 		MemoryContextReset(batch_context);
 	}
 	MemoryContextSwitchTo(old_context);

@@ -14,7 +14,8 @@ typedef struct Failure
 {
 	ie_error	error;
 	int			sqlstate;		/* 0 = chosen by error.code */
-	const char *model;			/* named in the context line; NULL = none */
+	const char *model;			/* named in the context lines; NULL = none */
+	int			element;		/* of an array of texts, from 1; 0 = none */
 } Failure;
 
 /* Fill in a failure of the face itself; always false, for "return failure_set()". */
@@ -26,7 +27,7 @@ extern bool failure_set_errno(Failure *failure, const char *fmt,...) pg_attribut
 /* Report at elevel; returns only if that is below ERROR. */
 extern void failure_report(int elevel, const Failure *failure);
 
-/* ERROR for an engine's error with a model, which may be NULL. */
+/* ERROR for an engine's error with a model. */
 extern void failure_raise(const ie_error *error, const char *model) __attribute__((noreturn));
 
 /* The primary message as one palloc'd string, with the text of errno. */

@@ -40,7 +40,8 @@ text_bytes(PlannerInfo *root, Node *node)
 	node = strip_implicit_coercions(node);
 	if (IsA(node, Const) && !((Const *) node)->constisnull && ((Const *) node)->constlen == -1)
 		return toast_raw_datum_size(((Const *) node)->constvalue) - VARHDRSZ;
-	if (IsA(node, Var) && root != NULL && ((Var *) node)->varlevelsup == 0)
+	if (IsA(node, Var) && root != NULL && ((Var *) node)->varlevelsup == 0 &&
+		!IS_SPECIAL_VARNO(((Var *) node)->varno))
 	{
 		const Var  *var = (Var *) node;
 		const RangeTblEntry *rte = planner_rt_fetch(var->varno, root);
