@@ -51,9 +51,9 @@ class Session:
 
     def ms(self, sql):
         """Milliseconds of a statement, by the server's clock."""
-        self.ask("DO $do$ DECLARE t timestamptz := clock_timestamp(); BEGIN PERFORM " + sql + "; "
-                 "PERFORM set_config('measure.ms', (extract(epoch FROM clock_timestamp() - t) * 1000)"
-                 "::text, false); END $do$")
+        self.ask("DO $do$ DECLARE begun timestamptz := clock_timestamp(); BEGIN PERFORM " + sql + "; "
+                 "PERFORM set_config('measure.ms', "
+                 "(extract(epoch FROM clock_timestamp() - begun) * 1000)::text, false); END $do$")
         return float(self.ask("SHOW measure.ms"))
 
     def rollup(self, field):
@@ -87,18 +87,20 @@ def report(name, value, promise):
 
 
 def first_call():
-    texts = ["a red tent for two persons", "a blue tent for six persons"]
+    # another text and another instruction, of as many tokens
+    calls = [("a red tent for two persons", "What kind of product is this?"),
+             ("a blue tent for six persons", "What sort of product is this?")]
     s = Session()
-    counts = [s.ask(f"SELECT instemb_token_count('{t}', '{MODEL}')") for t in texts]
+    counts = [[s.ask(f"SELECT instemb_token_count('{t}', '{MODEL}')") for t in call] for call in calls]
     assert counts[0] == counts[1], counts
-    s.ask("SELECT " + embed(texts[0]))
+    s.ask("SELECT " + embed(*calls[0]))
     s.close()
     extra = []
     for _ in range(15):
         s = Session("cache_size = 0")
-        s.ask("DO $$ BEGIN PERFORM 1; END $$")
-        first = s.ms(embed(texts[0]))
-        second = s.ms(embed(texts[1]))
+        s.ms("1")
+        first = s.ms(embed(*calls[0]))
+        second = s.ms(embed(*calls[1]))
         extra.append(first - second)
         s.close()
     report("first call of a session, minus the second",
