@@ -242,4 +242,4 @@ CREATE FUNCTION instemb_update_trigger() RETURNS trigger
 	LANGUAGE C VOLATILE PARALLEL SAFE COST 100000;
 
 COMMENT ON FUNCTION instemb_update_trigger() IS
-	'trigger: set a column to the embedding of the row''s text (target, instruction, model, source, ...)';
+	'trigger: keep an embedding in step with its row (target, instruction, model, source, ...)';

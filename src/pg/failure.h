@@ -19,10 +19,12 @@ typedef struct Failure
 } Failure;
 
 /* Fill in a failure of the face itself; always false, for "return failure_set()". */
-extern bool failure_set(Failure *failure, int sqlstate, const char *fmt,...) pg_attribute_printf(3, 4);
+extern bool failure_set(Failure *failure, int sqlstate, const char *fmt,...)
+			pg_attribute_printf(3, 4);
 
 /* The same with errno kept: the report ends in ": %m" and its SQLSTATE. */
-extern bool failure_set_errno(Failure *failure, const char *fmt,...) pg_attribute_printf(2, 3);
+extern bool failure_set_errno(Failure *failure, const char *fmt,...)
+			pg_attribute_printf(2, 3);
 
 /* Report at elevel; returns only if that is below ERROR. */
 extern void failure_report(int elevel, const Failure *failure);

@@ -131,7 +131,8 @@ define_places(void)
 static void
 define_limits(void)
 {
-	long		n_processors = sysconf(_SC_NPROCESSORS_ONLN);
+	const long	n_processors = sysconf(_SC_NPROCESSORS_ONLN);
+	const int	max_threads = Max(1, Min(n_processors, MAX_THREADS));
 
 	DefineCustomIntVariable("instemb.threads",
 							"Threads that compute an embedding.",
@@ -141,7 +142,7 @@ define_limits(void)
 	DefineCustomIntVariable("instemb.max_threads",
 							"Upper limit of instemb.threads.",
 							"The default is the number of processors.",
-							&guc_max_threads, Max(1, Min(n_processors, MAX_THREADS)), 1, MAX_THREADS,
+							&guc_max_threads, max_threads, 1, MAX_THREADS,
 							PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("instemb.max_model_memory",
 							"Memory that a model's file and its scratch space may take together.",
