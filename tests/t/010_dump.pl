@@ -59,4 +59,28 @@ unlike($schema, qr/CREATE (FUNCTION|OPERATOR)/, 'the dump holds no function of t
 like($schema, qr/EXECUTE FUNCTION public\.instemb_update_trigger\('embedding', 'What is it\?', 'tiny'/,
 	'but the trigger');
 
+# What the manual warns of: a generated column is computed again by a restore,
+# and an index on the expression by every REINDEX.
+$node->safe_psql('postgres', <<'SQL');
+CREATE DATABASE warned;
+\c warned
+CREATE EXTENSION instemb;
+SET instemb.cache_size = 0;
+CREATE TABLE generated (name text,
+	e real[] GENERATED ALWAYS AS (instemb(name, 'What is it?', 'tiny')) STORED);
+INSERT INTO generated SELECT 'tent ' || i FROM generate_series(1, 20) i;
+CREATE TABLE indexed (name text);
+INSERT INTO indexed SELECT 'tent ' || i FROM generate_series(1, 20) i;
+CREATE INDEX expression ON indexed (instemb_similarity(
+	instemb(name, 'What is it?', 'tiny'), instemb('a tent', 'What is it?', 'tiny')));
+SQL
+$node->run_log([ 'pg_dump', '-Fc', '-t', 'generated', '-f', $node->basedir . '/generated', $node->connstr('warned') ]);
+$node->safe_psql('restored', 'DROP TABLE IF EXISTS generated');
+$from = -s $node->logfile;
+$node->run_log([ 'pg_restore', '-e', '-d', $node->connstr('restored'), $node->basedir . '/generated' ]);
+cmp_ok(computations($from), '>=', 20, 'restoring a generated column computes every row again');
+$from = -s $node->logfile;
+$node->safe_psql('warned', 'SET instemb.cache_size = 0; REINDEX INDEX expression');
+cmp_ok(computations($from), '>=', 20, 'and so does a REINDEX of an expression');
+
 done_testing();

@@ -1,5 +1,5 @@
 # A hot standby answers instemb(), with the primary's bits; a base backup takes
-# data_model_dir along.
+# data_model_dir along.  A logical subscriber gets the embeddings with the rows.
 
 use strict;
 use warnings;
@@ -11,7 +11,8 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $primary = new_node('primary', init => [ allows_streaming => 1 ]);
+my $primary = new_node('primary', init => [ allows_streaming => 'logical' ],
+	conf => "instemb.log_min_duration = 0\nsession_preload_libraries = 'instemb'\n");
 $primary->safe_psql('postgres', <<'SQL');
 SELECT instemb_install('merged', 'tiny', 'tiny-adapter');
 CREATE TABLE product (id int, name text, embedding real[]);
@@ -44,5 +45,25 @@ $primary->safe_psql('postgres', "SELECT instemb_install('later', 'tiny', 'tiny-a
 $primary->wait_for_catchup($standby);
 my ($rc, undef, $err) = $standby->psql('postgres', "SELECT instemb('a', 'b', 'later')");
 like($err, qr/ERROR:.*later/, 'a model installed later is not on the standby');
+
+# Logical replication: the subscriber's trigger does not fire.
+my $subscriber = new_node('subscriber',
+	conf => "instemb.log_min_duration = 0\nsession_preload_libraries = 'instemb'\n");
+$subscriber->safe_psql('postgres', <<'SQL');
+CREATE TABLE product (id int, name text, embedding real[]);
+CREATE TRIGGER product_embedding BEFORE INSERT OR UPDATE ON product FOR EACH ROW
+	EXECUTE FUNCTION instemb_update_trigger('embedding', 'What is it?', 'tiny', 'name');
+SQL
+$primary->safe_psql('postgres', 'CREATE PUBLICATION products FOR TABLE product');
+$subscriber->safe_psql('postgres', 'CREATE SUBSCRIPTION products CONNECTION $$'
+	  . $primary->connstr('postgres') . '$$ PUBLICATION products');
+$subscriber->wait_for_subscription_sync($primary, 'products');
+$primary->safe_psql('postgres', "INSERT INTO product VALUES (22, 'desk lamp')");
+$primary->wait_for_catchup('products');
+my $rows = 'SELECT md5(string_agg(id || embedding::text, \';\' ORDER BY id)) FROM product';
+is($subscriber->safe_psql('postgres', $rows), $primary->safe_psql('postgres', $rows),
+	'a logical subscriber has the embeddings');
+unlike(slurp_file($subscriber->logfile), qr/embedding took/, 'and has computed none');
+like(slurp_file($primary->logfile), qr/embedding took/, 'as the publisher did');
 
 done_testing();
