@@ -48,14 +48,18 @@ instemb_engine.so: $(ENGINE_OBJS)
 # ---------------------------------------------------------------- unit tests
 
 UNIT_SRCS = $(wildcard tests/unit/test_*.c)
+UNIT_HDRS = $(wildcard tests/unit/*.h)
 UNIT_BINS = $(UNIT_SRCS:tests/unit/%.c=$(BUILD)/unit/%)
 
-$(BUILD)/unit/%: tests/unit/%.c tests/unit/test.h $(ENGINE_OBJS)
+$(BUILD)/unit/%: tests/unit/%.c $(UNIT_HDRS) $(ENGINE_OBJS)
 	@mkdir -p $(@D)
 	$(ENGINE_CC) $(ENGINE_CFLAGS) -Itests/unit $< $(ENGINE_OBJS) -o $@ -lm $(UNIT_LIBS_$*)
 
 unit: $(UNIT_BINS)
 	@fail=0; for t in $(UNIT_BINS); do $$t || fail=1; done; exit $$fail
+
+# fuzz, fuzz-run, valgrind
+include tests/fuzz/rules.mk
 
 # ------------------------------------------------------------- PostgreSQL side
 # instemb.so is thin: the SQL face, and of the engine only the vector arithmetic.
