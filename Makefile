@@ -7,6 +7,7 @@
 ## make demo-stop      stop the server that the demo left running
 ## make test           every check there is, from nothing, with a summary line
 ## make unit           engine unit tests, no server        (SAN=1: ASan + UBSan)
+## make bench-kernels  speed of matrix products at each level of the machine
 ## make layers         check the layering of src/ and what the modules link to
 ## make installcheck   pg_regress, on the server named by PGHOST or else on a scratch cluster
 ## make tap            TAP tests                           (PROVE_TESTS=tests/t/001_cancel.pl: one)
@@ -57,6 +58,17 @@ $(BUILD)/unit/%: tests/unit/%.c $(UNIT_HDRS) $(ENGINE_OBJS)
 
 unit: $(UNIT_BINS)
 	@fail=0; for t in $(UNIT_BINS); do $$t || fail=1; done; exit $$fail
+
+# the checking path: products against OpenBLAS
+UNIT_LIBS_test_gemm = -lopenblas
+
+$(BUILD)/bench/%: tests/bench/%.c $(ENGINE_OBJS)
+	@mkdir -p $(@D)
+	$(ENGINE_CC) $(ENGINE_CFLAGS) $< $(ENGINE_OBJS) -o $@ -lm
+
+# TYPE=Q8_0 for other weights, THREADS=2 for one number of threads
+bench-kernels: $(BUILD)/bench/bench_kernels
+	@OMP_WAIT_POLICY=passive $< $(or $(TYPE),Q4_1) $(THREADS)
 
 # fuzz, fuzz-run, valgrind
 include tests/fuzz/rules.mk
@@ -141,4 +153,4 @@ clean: clean-build
 clean-build: demo-stop
 	rm -rf build instemb_engine.so tmp_check results regression.diffs regression.out
 
-.PHONY: unit installcheck deps model demo demo-stop test tap majors measure layers help clean-build
+.PHONY: unit bench-kernels installcheck deps model demo demo-stop test tap majors measure layers help clean-build

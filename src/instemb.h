@@ -250,7 +250,7 @@ ie_code		ie_embed(ie_session *session, const ie_embed_request *request,
 
 /*
  * These four live in src/math/distance.c, which is linked into the SQL face as
- * well, so that a distance needs no engine.  a, b: [n] f32, any alignment.
+ * well, so that a distance needs no engine.  a, b: [n] f32, aligned as floats are.
  * The reduction order is the same on every instruction set: 16 lanes of fp32
  * fused multiply-adds, lane i % 16, then a fixed tree.
  *

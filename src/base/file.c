@@ -16,7 +16,7 @@ ie_map_file(const char *path, ie_mapping *map, ie_error *err)
 	struct stat st;
 	void	   *p;
 	ie_code		code = IE_OK;
-	int			fd = open(path, O_RDONLY | O_CLOEXEC);
+	int			fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);	/* a FIFO must not block */
 
 	if (fd < 0)
 		return ie_fail_errno(err, "could not open file \"%s\"", path);
@@ -60,7 +60,10 @@ ie_writer_open(ie_writer *w, const char *path, ie_error *err)
 	w->offset = 0;
 	w->fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (w->fd < 0)
+	{
+		w->path = NULL;			/* not ours to unlink */
 		return ie_fail_errno(err, "could not create file \"%s\"", path);
+	}
 	return IE_OK;
 }
 
@@ -116,5 +119,6 @@ ie_writer_abandon(ie_writer *w)
 	if (w->fd >= 0)
 		close(w->fd);
 	w->fd = -1;
-	unlink(w->path);
+	if (w->path != NULL)
+		unlink(w->path);
 }

@@ -25,7 +25,7 @@ void		ie_unmap_file(ie_mapping *map); /* idempotent */
 typedef struct ie_writer
 {
 	int			fd;
-	const char *path;			/* borrowed */
+	const char *path;			/* borrowed; NULL if it could not be created */
 	uint64_t	offset;			/* bytes written */
 } ie_writer;
 
@@ -37,7 +37,7 @@ ie_code		ie_writer_write(ie_writer *w, const void *data, size_t size, ie_error *
 ie_code		ie_writer_patch(ie_writer *w, uint64_t offset, const void *data, size_t size,
 							ie_error *err);
 
-/* fsync and close.  After any failure call ie_writer_abandon(), which unlinks. */
+/* fsync and close.  After any failure call ie_writer_abandon(), which unlinks what was created. */
 ie_code		ie_writer_finish(ie_writer *w, ie_error *err);
 void		ie_writer_abandon(ie_writer *w);
 

@@ -18,6 +18,8 @@
 #define MIN_PARALLEL_MACS ((size_t) 1 << 20)
 #define MIN_PARALLEL_QUANTIZE ((size_t) 1 << 16)
 
+#define CACHE_LINE 64
+
 size_t
 ie_gemm_panel_bytes(size_t n_in)
 {
@@ -100,32 +102,64 @@ panel_count(const ie_matrix *w)
 	return w->n_out / IE_PANEL_ROWS + (w->n_out % IE_PANEL_ROWS != 0);
 }
 
+static size_t
+rows_of_panel(const ie_matrix *w, size_t row0)
+{
+	const size_t left = w->n_out - row0;
+
+	return left < IE_PANEL_ROWS ? left : IE_PANEL_ROWS;
+}
+
+/*
+ * Ask for the weights of a panel, to arrive while another one is multiplied:
+ * products of few rows wait mostly for memory.  (16 rows of Q4_1 weights: 8.5 ms
+ * instead of 12.5 for all products of a pass of SmolLM2-135M.)
+ */
 static void
-multiply_panel(const ie_gemm *gemm, const ie_rows *x, const ie_product *product, size_t row0,
-			   uint8_t *panel)
+prefetch_panel(const ie_matrix *w, size_t row0)
+{
+	const uint8_t *from = w->data + row0 * w->row_bytes;
+	const size_t n_bytes = rows_of_panel(w, row0) * w->row_bytes;
+
+	for (size_t i = 0; i < n_bytes; i += CACHE_LINE)
+		__builtin_prefetch(from + i);
+}
+
+/* A place among the panels of several products */
+typedef struct panel_at
+{
+	const ie_product *product;
+	size_t		row0;
+} panel_at;
+
+static void
+pack_panel(const ie_gemm *gemm, const panel_at *at, void *panel)
+{
+	gemm->kernels->pack_for(at->product->w->type, gemm->f32).pack(at->product->w, at->row0, panel);
+}
+
+static void
+multiply_panel(const ie_gemm *gemm, const ie_rows *x, const panel_at *at, const void *panel)
 {
 	const ie_kernels *kernels = gemm->kernels;
-	const ie_matrix *w = product->w;
-	const ie_pack pack = kernels->pack_for(w->type, gemm->f32);
-	const size_t left = w->n_out - row0;
+	const ie_matrix *w = at->product->w;
 	const ie_panel_out out = {
-		.y = product->y + row0,
-		.ldy = product->ldy,
-		.n_rows = left < IE_PANEL_ROWS ? left : IE_PANEL_ROWS,
-		.add = product->add
+		.y = at->product->y + at->row0,
+		.ldy = at->product->ldy,
+		.n_rows = rows_of_panel(w, at->row0),
+		.add = at->product->add
 	};
 
-	pack.pack(w, row0, panel);
-	switch (pack.kind)
+	switch (kernels->pack_for(w->type, gemm->f32).kind)
 	{
 		case IE_PANEL_U8:
-			kernels->panel_u8((const ie_panel_block *) panel, &x->q, x->T, &out);
+			kernels->panel_u8(panel, &x->q, x->T, &out);
 			break;
 		case IE_PANEL_S8:
-			kernels->panel_s8((const ie_panel_block *) panel, &x->q, x->T, &out);
+			kernels->panel_s8(panel, &x->q, x->T, &out);
 			break;
 		case IE_PANEL_F32:
-			kernels->panel_f32((const float *) panel, w->n_in, x->x, x->ldx, x->T, &out);
+			kernels->panel_f32(panel, w->n_in, x->x, x->ldx, x->T, &out);
 			break;
 	}
 }
@@ -136,16 +170,22 @@ multiply_panels(void *arg, size_t begin, size_t end, int thread)
 {
 	const matmul_work *work = arg;
 	uint8_t    *panel = work->gemm->panel + (size_t) thread * work->gemm->panel_bytes;
-	size_t		first = 0;		/* the product's first task */
+	panel_at	at = {work->products, begin * IE_PANEL_ROWS};
 
-	for (size_t i = 0; i < work->n_products && first < end; i++)
+	/* begin falls into the product whose panels it does not exceed */
+	for (; at.row0 >= panel_count(at.product->w) * IE_PANEL_ROWS; at.product++)
+		at.row0 -= panel_count(at.product->w) * IE_PANEL_ROWS;
+	for (size_t task = begin; task < end; task++)
 	{
-		const ie_product *product = &work->products[i];
-		size_t		next = first + panel_count(product->w);
+		panel_at	next = {at.product, at.row0 + IE_PANEL_ROWS};
 
-		for (size_t task = begin > first ? begin : first; task < end && task < next; task++)
-			multiply_panel(work->gemm, work->x, product, (task - first) * IE_PANEL_ROWS, panel);
-		first = next;
+		if (next.row0 >= at.product->w->n_out)
+			next = (panel_at) {at.product + 1, 0};
+		pack_panel(work->gemm, &at, panel);
+		if (task + 1 < end)
+			prefetch_panel(next.product->w, next.row0);
+		multiply_panel(work->gemm, work->x, &at, panel);
+		at = next;
 	}
 }
 

@@ -67,7 +67,7 @@ typedef struct ie_qtile
 typedef struct ie_qrows
 {
 	size_t		n_cols;			/* % IE_QK == 0 */
-	ie_qtile   *tiles;			/* [ceil(T / 8), n_cols / IE_QK]; rows >= T of the last are unset */
+	ie_qtile   *tiles;			/* [ceil(T / 8), n_cols / IE_QK]; rows >= T have any content */
 } ie_qrows;
 
 /* Where a panel's 16 outputs go: y[t * ldy + r] for r < n_rows */

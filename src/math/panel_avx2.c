@@ -14,73 +14,112 @@
 
 /* --------------------------------------------------------------- activations */
 
-AVX2_INLINE uint32_t
-max_epi32(__m256i v)
+AVX2_INLINE __m256i
+combine(const bool is_max, __m256i a, __m256i b)
 {
-	__m128i		m = _mm_max_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
-
-	m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0x4e));
-	m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0xb1));
-	return (uint32_t) _mm_cvtsi128_si32(m);
+	return is_max ? _mm256_max_epi32(a, b) : _mm256_add_epi32(a, b);
 }
 
-AVX2_INLINE int32_t
-sum_epi32(__m256i v)
+/* Lane i of the result is the largest, or the sum, of the 8 lanes of v[i] */
+AVX2_INLINE __m256i
+reduce_rows(const bool is_max, const __m256i *v)
 {
-	__m128i		s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+	__m256i		a[4];
+	__m256i		b[2];
 
-	s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
-	s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1));
-	return _mm_cvtsi128_si32(s);
+	UNROLL(4)
+	for (int i = 0; i < 4; i++)
+		a[i] = combine(is_max, _mm256_unpacklo_epi32(v[2 * i], v[2 * i + 1]),
+					   _mm256_unpackhi_epi32(v[2 * i], v[2 * i + 1]));
+	UNROLL(2)
+	for (int i = 0; i < 2; i++)
+		b[i] = combine(is_max, _mm256_unpacklo_epi64(a[2 * i], a[2 * i + 1]),
+					   _mm256_unpackhi_epi64(a[2 * i], a[2 * i + 1]));
+	return combine(is_max, _mm256_permute2x128_si256(b[0], b[1], 0x20),
+				   _mm256_permute2x128_si256(b[0], b[1], 0x31));
 }
 
-/* One row of one tile; x: [IE_QK] */
-AVX2_INLINE void
-quantize_block(const float *x, ie_qtile *tile, size_t row)
+/* The largest magnitude of 32 floats, in 8 lanes; as integers NaN is the largest of all */
+AVX2_INLINE __m256i
+magnitudes(const float *x)
 {
-	const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
-	__m256		v[4];
-	__m256i		max4 = _mm256_setzero_si256();
-	__m256i		q[4];
-	uint32_t	max_bits;
-	float		max;
-	__m256		inverse;
-	int32_t		sum;
+	const __m256i mask = _mm256_set1_epi32(0x7fffffff);
+	__m256i		max = _mm256_setzero_si256();
 
+	UNROLL(4)
 	for (int i = 0; i < 4; i++)
-	{
-		v[i] = _mm256_loadu_ps(x + 8 * i);
-		max4 = _mm256_max_epi32(max4, _mm256_and_si256(_mm256_castps_si256(v[i]), magnitude));
-	}
-	max_bits = max_epi32(max4);
-	memcpy(&max, &max_bits, sizeof(max));
-	if (!(max >= IE_QUANT_MIN && max < INFINITY))
-	{
-		ie_quantize_special(max, tile, row);
-		return;
-	}
-	inverse = _mm256_set1_ps(127.0f / max);
+		max = _mm256_max_epi32(max, _mm256_and_si256(mask, _mm256_loadu_si256((const __m256i *) (x + 8 * i))));
+	return max;
+}
+
+/* 32 floats times inverse as bytes at q; returns their sum in 8 lanes */
+AVX2_INLINE __m256i
+quantize_32(const float *x, __m256 inverse, int8_t *q)
+{
+	__m256i		v[4];
+	__m256i		bytes;
+
+	UNROLL(4)
 	for (int i = 0; i < 4; i++)
-		q[i] = _mm256_cvtps_epi32(_mm256_mul_ps(v[i], inverse));
-	sum = sum_epi32(_mm256_add_epi32(_mm256_add_epi32(q[0], q[1]), _mm256_add_epi32(q[2], q[3])));
+		v[i] = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + 8 * i), inverse));
 	/* packing works within 128-bit lanes: put the groups of 4 back in order */
-	q[0] = _mm256_packs_epi16(_mm256_packs_epi32(q[0], q[1]), _mm256_packs_epi32(q[2], q[3]));
-	q[0] = _mm256_permutevar8x32_epi32(q[0], _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
-	_mm256_storeu_si256((__m256i *) tile->q[row], q[0]);
-	tile->d[row] = max / 127.0f;
-	tile->s[row] = tile->d[row] * (float) sum;
-	tile->sum[row] = sum;
+	bytes = _mm256_packs_epi16(_mm256_packs_epi32(v[0], v[1]), _mm256_packs_epi32(v[2], v[3]));
+	bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+	_mm256_storeu_si256((__m256i *) q, bytes);
+	return _mm256_add_epi32(_mm256_add_epi32(v[0], v[1]), _mm256_add_epi32(v[2], v[3]));
+}
+
+/* 8 rows of one tile, their scales side by side; x[r]: [IE_QK] */
+AVX2_INLINE void
+quantize_tile(const float *const *x, size_t column, ie_qtile *tile)
+{
+	const __m256 v127 = _mm256_set1_ps(127.0f);
+	const __m256 smallest = _mm256_set1_ps(IE_QUANT_MIN);
+	const __m256 infinity = _mm256_set1_ps(INFINITY);
+	__m256i		v[IE_TILE_ROWS];
+	float		maxima[IE_TILE_ROWS];
+	float		inverse[IE_TILE_ROWS];
+	__m256		max,
+				d;
+	__m256i		sum;
+	int			normal;
+
+	UNROLL(8)
+	for (size_t r = 0; r < IE_TILE_ROWS; r++)
+		v[r] = magnitudes(x[r] + column);
+	max = _mm256_castsi256_ps(reduce_rows(true, v));
+	_mm256_storeu_ps(inverse, _mm256_div_ps(v127, max));
+	UNROLL(8)
+	for (size_t r = 0; r < IE_TILE_ROWS; r++)
+		v[r] = quantize_32(x[r] + column, _mm256_broadcast_ss(&inverse[r]), tile->q[r]);
+	sum = reduce_rows(false, v);
+	d = _mm256_div_ps(max, v127);
+	_mm256_storeu_ps(tile->d, d);
+	_mm256_storeu_ps(tile->s, _mm256_mul_ps(d, _mm256_cvtepi32_ps(sum)));
+	_mm256_storeu_si256((__m256i *) tile->sum, sum);
+	normal = _mm256_movemask_ps(_mm256_and_ps(_mm256_cmp_ps(max, smallest, _CMP_GE_OQ),
+											  _mm256_cmp_ps(max, infinity, _CMP_LT_OQ)));
+	_mm256_storeu_ps(maxima, max);
+	for (size_t r = 0; normal != 0xff && r < IE_TILE_ROWS; r++)
+		if ((normal >> r & 1) == 0)
+			ie_quantize_special(maxima[r], tile, r);
 }
 
 AVX2 void
 ie_avx2_quantize_rows(const float *x, size_t ldx, size_t T, const ie_qrows *out)
 {
-	size_t		n_blocks = out->n_cols / IE_QK;
+	ie_qtile   *tile = out->tiles;
 
-	for (size_t t = 0; t < T; t++)
-		for (size_t b = 0; b < n_blocks; b++)
-			quantize_block(x + t * ldx + b * IE_QK,
-						   &out->tiles[t / IE_TILE_ROWS * n_blocks + b], t % IE_TILE_ROWS);
+	for (size_t t = 0; t < T; t += IE_TILE_ROWS)
+	{
+		const float *rows[IE_TILE_ROWS];
+
+		/* where rows end within a tile, the last one is done again */
+		for (size_t r = 0; r < IE_TILE_ROWS; r++)
+			rows[r] = x + (t + r < T ? t + r : T - 1) * ldx;
+		for (size_t column = 0; column < out->n_cols; column += IE_QK)
+			quantize_tile(rows, column, tile++);
+	}
 }
 
 /* --------------------------------------------------------- quantised products */
@@ -139,6 +178,7 @@ dot_u8(const uint8_t *w, const int8_t *x, const int n, __m256i *isum)
 				__m256i		v = _mm256_maddubs_epi16(w4, broadcast4(x + IE_QK * t + 4 * g));
 
 				sum16[t] = g == 4 * part ? v : _mm256_add_epi16(sum16[t], v);
+				KEEP_ORDER(sum16[t]);
 			}
 		}
 		UNROLL(4)
@@ -147,6 +187,7 @@ dot_u8(const uint8_t *w, const int8_t *x, const int n, __m256i *isum)
 			__m256i		v = _mm256_madd_epi16(sum16[t], ones);
 
 			isum[t] = part == 0 ? v : _mm256_add_epi32(isum[t], v);
+			KEEP_ORDER(isum[t]);
 		}
 	}
 }
@@ -173,6 +214,7 @@ dot_s8(const uint8_t *w, const int8_t *x, const int n, __m256i *isum)
 
 			v = _mm256_madd_epi16(v, ones);
 			isum[t] = g == 0 ? v : _mm256_add_epi32(isum[t], v);
+			KEEP_ORDER(isum[t]);
 		}
 	}
 }

@@ -20,6 +20,12 @@
 #define AVX2 __attribute__((target("avx2,fma,f16c")))
 #define AVX2_INLINE AVX2 static inline __attribute__((always_inline))
 
+/*
+ * Integer sums may be made in any order, and the compiler makes them as trees,
+ * for which there are not enough registers.  This keeps them as written.
+ */
+#define KEEP_ORDER(vector) __asm__("" : "+x" (vector))
+
 /* All bits set in lanes below n */
 AVX2_INLINE __m256i
 lanes_below(size_t n)
