@@ -147,7 +147,7 @@ layers: $(ENGINE_OBJS) instemb_engine.so $(if $(PGXS),$(MODULE_big).so)
 	@tests/layers $(ENGINE_OBJS)
 
 help:
-	@sed -n 's/^## //p' Makefile
+	@sed -n 's/^## //p' $(filter-out /%,$(MAKEFILE_LIST))
 
 clean: clean-build
 clean-build: demo-stop
