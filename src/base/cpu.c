@@ -9,7 +9,25 @@
 #include <stdlib.h>
 #include <string.h>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 static const char *const level_names[IE_CPU_N_LEVELS] = {"ref", "avx2", "avx512vnni"};
+
+#if defined(__x86_64__)
+/* clang 14 does not know this one by name */
+static bool
+has_f16c(void)
+{
+	unsigned int eax,
+				ebx,
+				ecx,
+				edx;
+
+	return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+}
+#endif
 
 bool
 ie_cpu_has(ie_cpu_level_id level)
@@ -23,8 +41,7 @@ ie_cpu_has(ie_cpu_level_id level)
 				__builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
 				__builtin_cpu_supports("avx512vnni") && ie_cpu_has(IE_CPU_AVX2);
 		case IE_CPU_AVX2:
-			return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-				__builtin_cpu_supports("f16c");
+			return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
 		default:
 			break;
 	}
