@@ -24,19 +24,25 @@ fuzz-replay-asan: $(FUZZ_BINS)
 	done; exit $$fail
 
 # libFuzzer needs clang, which lacks gcc's OpenMP and may not know every CPU feature
-# by name: serial.c stands in for parallel.c, and the portable kernels are used.
+# by name: serial.c stands in for parallel.c, and only the portable kernels are used.
 FUZZ_CC ?= $(firstword $(foreach c,clang clang-19 clang-18 clang-17 clang-16 clang-15 clang-14,$(shell command -v $(c))))
 FUZZ_CFLAGS = -std=gnu11 -g -O1 -fno-omit-frame-pointer -ffp-contract=off -fno-math-errno \
-	-fno-trapping-math -fsanitize=address,undefined -fno-sanitize-recover=undefined -Isrc -Itests/unit
+	-fno-trapping-math -Isrc -Itests/unit
+FUZZ_SAN = -fsanitize=address,undefined -fno-sanitize-recover=undefined -fsanitize=fuzzer
+FUZZ_SAN_OBJ = $(FUZZ_SAN)-no-link
 FUZZ_OBJS = $(patsubst src/%.c,build/fuzz/%.o,$(filter-out src/base/parallel.c,$(ENGINE_SRCS)))
+
 build/fuzz/base/cpu.o: FUZZ_CFLAGS += -D'__builtin_cpu_supports(feature)=0'
+# never run here, and slow to compile with checks
+build/fuzz/math/%_avx2.o: FUZZ_SAN_OBJ =
+build/fuzz/math/%_avx512.o: FUZZ_SAN_OBJ =
 
 build/fuzz/%.o: src/%.c $(ENGINE_HDRS)
 	@mkdir -p $(@D)
-	$(FUZZ_CC) $(FUZZ_CFLAGS) -fsanitize=fuzzer-no-link -c $< -o $@
+	$(FUZZ_CC) $(FUZZ_CFLAGS) $(FUZZ_SAN_OBJ) -c $< -o $@
 
 build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c tests/fuzz/serial.c tests/fuzz/fuzz.h $(UNIT_HDRS) $(FUZZ_OBJS)
-	$(FUZZ_CC) $(FUZZ_CFLAGS) -fsanitize=fuzzer $< tests/fuzz/serial.c $(FUZZ_OBJS) -o $@ -lm
+	$(FUZZ_CC) $(FUZZ_CFLAGS) $(FUZZ_SAN) $< tests/fuzz/serial.c $(FUZZ_OBJS) -o $@ -lm
 
 fuzz-run: build/fuzz/fuzz_$(FUZZ)
 	@mkdir -p build/fuzz/corpus/$(FUZZ)
