@@ -38,13 +38,13 @@ tile_count(size_t T)
 ie_qrows
 ie_qrows_take(ie_arena *arena, size_t T, size_t n_cols)
 {
-	size_t		n_blocks = n_cols / IE_QK;
+	size_t		n_tiles = n_cols / IE_QK * IE_TILE_PARTS;
 	ie_qrows	rows = {n_cols, NULL};
 
 	/* where the product overflows, so does the count of tiles */
-	if (!ie_size_mul(tile_count(T), n_blocks, &n_blocks))
-		n_blocks = SIZE_MAX;
-	rows.tiles = IE_TAKE(arena, n_blocks, ie_qtile);
+	if (!ie_size_mul(tile_count(T), n_tiles, &n_tiles))
+		n_tiles = SIZE_MAX;
+	rows.tiles = IE_TAKE(arena, n_tiles, ie_qtile);
 	return rows;
 }
 
@@ -73,7 +73,7 @@ quantize_tiles(void *arg, size_t begin, size_t end, int thread)
 	ie_qrows	out = rows->q;
 
 	(void) thread;
-	out.tiles += begin * (out.n_cols / IE_QK);
+	out.tiles += begin * (out.n_cols / IE_QK) * IE_TILE_PARTS;
 	work->gemm->kernels->quantize_rows(rows->x + t0 * rows->ldx, rows->ldx, t1 - t0, &out);
 }
 

@@ -23,6 +23,13 @@ ie_quantize_special(float max, ie_qtile *tile, size_t row)
 	tile->sum[row] = 0;
 }
 
+/* Magnitude beyond which a row's block needs a second part; NaN or infinite if the row is */
+static inline float
+ie_outlier_limit(float square_sum, size_t n)
+{
+	return IE_OUTLIER * sqrtf(square_sum / (float) n);
+}
+
 /* Unroll the loop that follows, whose count is a constant of at most n */
 #define IE_PRAGMA(text) _Pragma(#text)
 #if defined(__clang__)
@@ -47,6 +54,7 @@ extern const ie_kernels ie_kernels_avx512;
 ie_pack		ie_pack_for_ref(const ie_type_traits *type, bool f32);
 ie_pack		ie_pack_for_avx2(const ie_type_traits *type, bool f32);
 
+float		ie_avx2_dot(const float *a, const float *b, size_t n);
 void		ie_avx2_quantize_rows(const float *x, size_t ldx, size_t T, const ie_qrows *out);
 void		ie_avx2_panel_u8(const ie_panel_block *panel, const ie_qrows *x, size_t T,
 							 const ie_panel_out *out);

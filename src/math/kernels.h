@@ -52,8 +52,20 @@ typedef enum ie_panel_kind
  * to even), sum = sum of q, s = d * (float) sum.  All are 0 when max|x| is
  * below 1e-30.  Where an x is infinite or NaN, q = 0 and d = s = NaN, so that
  * the result shows it.
+ *
+ * Language models have a few activations that are many times larger than the
+ * rest, and a scale that fits them leaves little of their neighbours.  A row's
+ * block whose max|x| exceeds IE_OUTLIER times the row's root mean square
+ * (sqrtf(dot(x, x) / n_cols)) is therefore quantised twice: what the first
+ * rounding lost, fmaf(-d, q, x), goes by the same rule into the block's second
+ * tile, and products add up both.  Rows without such a block have zeros there,
+ * which change nothing.  Measured on the default model, quantised against
+ * fp32: 1 - cosine falls from 2.0e-4 to 3.3e-5, at a sixth to a quarter of the
+ * blocks.
  */
 #define IE_TILE_ROWS 8
+#define IE_TILE_PARTS 2
+#define IE_OUTLIER 4.0f
 
 typedef struct ie_qtile
 {
@@ -61,13 +73,15 @@ typedef struct ie_qtile
 	float		d[IE_TILE_ROWS];
 	float		s[IE_TILE_ROWS];
 	int32_t		sum[IE_TILE_ROWS];
+	int32_t		more;			/* first part: 1 if the second is to be used, else 0 */
 } ie_qtile;
 
 /* Storage: ie_qrows_take() in gemm.h */
 typedef struct ie_qrows
 {
 	size_t		n_cols;			/* % IE_QK == 0 */
-	ie_qtile   *tiles;			/* [ceil(T / 8), n_cols / IE_QK]; rows >= T have any content */
+	ie_qtile   *tiles;			/* [ceil(T / 8), n_cols / IE_QK, IE_TILE_PARTS]; rows >= T of the
+								 * last are unset, and so are unused second parts */
 } ie_qrows;
 
 /* Where a panel's 16 outputs go: y[t * ldy + r] for r < n_rows */
@@ -133,8 +147,8 @@ typedef struct ie_kernels
 	void		(*quantize_rows) (const float *x, size_t ldx, size_t T, const ie_qrows *out);
 
 	/*
-	 * 16 outputs of T activation rows against one packed panel.  Per block b,
-	 * in ascending order, starting from acc = 0:
+	 * 16 outputs of T activation rows against one packed panel.  Per block, and
+	 * in it per part, in ascending order, starting from acc = 0:
 	 *		isum = sum over 32 of w.q * x.q					exact int32
 	 *		acc = fmaf((float) isum, panel.d[r] * x.d, acc)
 	 *		acc = fmaf(panel.m[r], x.s, acc)				U8 only

@@ -55,8 +55,8 @@ exp8(__m256 x)
 
 /* -------------------------------------------------------------- element-wise */
 
-AVX2 static float
-avx2_dot(const float *a, const float *b, size_t n)
+AVX2 float
+ie_avx2_dot(const float *a, const float *b, size_t n)
 {
 	__m256		low = _mm256_setzero_ps();
 	__m256		high = _mm256_setzero_ps();
@@ -80,7 +80,7 @@ avx2_dot(const float *a, const float *b, size_t n)
 AVX2 static void
 avx2_rms_norm(const float *x, const float *weight, float eps, size_t n, float *y)
 {
-	float		mean = avx2_dot(x, x, n) / (float) n;
+	float		mean = ie_avx2_dot(x, x, n) / (float) n;
 	float		r = 1.0f / sqrtf(mean + eps);
 	size_t		i;
 
@@ -319,7 +319,7 @@ const ie_kernels ie_kernels_avx2 = {
 	.silu_mul = avx2_silu_mul,
 	.rope = ie_avx2_rope,
 	.attend = avx2_attend,
-	.dot = avx2_dot,
+	.dot = ie_avx2_dot,
 	.pack_for = ie_pack_for_avx2
 };
 

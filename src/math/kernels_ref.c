@@ -29,8 +29,8 @@ ref_dot(const float *a, const float *b, size_t n)
 
 /* --------------------------------------------------------------- activations */
 
-/* One row of one tile; x: [IE_QK] */
-static void
+/* One row of one tile; x: [IE_QK].  Returns max|x|, or 0 if that is tiny or not finite. */
+static float
 quantize_block(const float *x, ie_qtile *tile, size_t row)
 {
 	uint32_t	max_bits = 0;
@@ -51,7 +51,7 @@ quantize_block(const float *x, ie_qtile *tile, size_t row)
 	if (!(max >= IE_QUANT_MIN && max < INFINITY))
 	{
 		ie_quantize_special(max, tile, row);
-		return;
+		return 0.0f;
 	}
 	inverse = 127.0f / max;
 	for (int i = 0; i < IE_QK; i++)
@@ -64,6 +64,21 @@ quantize_block(const float *x, ie_qtile *tile, size_t row)
 	tile->d[row] = max / 127.0f;
 	tile->s[row] = tile->d[row] * (float) sum;
 	tile->sum[row] = sum;
+	return max;
+}
+
+/* What the first part's rounding lost, into the second part */
+static void
+quantize_residual(const float *x, ie_qtile *tile, size_t row)
+{
+	float		residual[IE_QK];
+
+	if (!tile->more)
+		memset(tile + 1, 0, sizeof(*tile));
+	tile->more = 1;
+	for (int i = 0; i < IE_QK; i++)
+		residual[i] = fmaf(-tile->d[row], (float) tile->q[row][i], x[i]);
+	quantize_block(residual, tile + 1, row);
 }
 
 static void
@@ -71,10 +86,20 @@ ref_quantize_rows(const float *x, size_t ldx, size_t T, const ie_qrows *out)
 {
 	size_t		n_blocks = out->n_cols / IE_QK;
 
-	for (size_t t = 0; t < T; t++)
-		for (size_t b = 0; b < n_blocks; b++)
-			quantize_block(x + t * ldx + b * IE_QK,
-						   &out->tiles[t / IE_TILE_ROWS * n_blocks + b], t % IE_TILE_ROWS);
+	for (size_t t = 0; t < T; t++, x += ldx)
+	{
+		ie_qtile   *tile = out->tiles + t / IE_TILE_ROWS * n_blocks * IE_TILE_PARTS;
+		size_t		row = t % IE_TILE_ROWS;
+		float		limit = ie_outlier_limit(ref_dot(x, x, out->n_cols), out->n_cols);
+
+		for (size_t b = 0; b < n_blocks; b++, tile += IE_TILE_PARTS)
+		{
+			if (row == 0)
+				tile->more = 0;
+			if (quantize_block(x + b * IE_QK, tile, row) > limit)
+				quantize_residual(x + b * IE_QK, tile, row);
+		}
+	}
 }
 
 /* ------------------------------------------------------------------- panels */
@@ -93,17 +118,22 @@ ref_panel_u8(const ie_panel_block *panel, const ie_qrows *x, size_t T, const ie_
 	size_t		n_blocks = x->n_cols / IE_QK;
 
 	for (size_t t = 0; t < T; t++)
+	{
+		const ie_qtile *tiles = x->tiles + t / IE_TILE_ROWS * n_blocks * IE_TILE_PARTS;
+		const size_t row = t % IE_TILE_ROWS;
+
 		for (size_t r = 0; r < out->n_rows; r++)
 		{
 			float		acc = 0.0f;
 
-			for (size_t b = 0; b < n_blocks; b++)
+			for (size_t b = 0; b < n_blocks * IE_TILE_PARTS; b++)
 			{
-				const ie_panel_block *w = &panel[b];
-				const ie_qtile *tile = &x->tiles[t / IE_TILE_ROWS * n_blocks + b];
-				size_t		row = t % IE_TILE_ROWS;
+				const ie_panel_block *w = &panel[b / IE_TILE_PARTS];
+				const ie_qtile *tile = &tiles[b];
 				int32_t		isum = 0;
 
+				if (b % IE_TILE_PARTS > 0 && !tile[-1].more)
+					continue;
 				for (int i = 0; i < IE_QK; i++)
 					isum += w->q[i / 4][r][i % 4] * tile->q[row][i];
 				acc = fmaf((float) isum, w->d[r] * tile->d[row], acc);
@@ -111,6 +141,7 @@ ref_panel_u8(const ie_panel_block *panel, const ie_qrows *x, size_t T, const ie_
 			}
 			store(out, t, r, acc);
 		}
+	}
 }
 
 static void
@@ -119,23 +150,29 @@ ref_panel_s8(const ie_panel_block *panel, const ie_qrows *x, size_t T, const ie_
 	size_t		n_blocks = x->n_cols / IE_QK;
 
 	for (size_t t = 0; t < T; t++)
+	{
+		const ie_qtile *tiles = x->tiles + t / IE_TILE_ROWS * n_blocks * IE_TILE_PARTS;
+		const size_t row = t % IE_TILE_ROWS;
+
 		for (size_t r = 0; r < out->n_rows; r++)
 		{
 			float		acc = 0.0f;
 
-			for (size_t b = 0; b < n_blocks; b++)
+			for (size_t b = 0; b < n_blocks * IE_TILE_PARTS; b++)
 			{
-				const ie_panel_block *w = &panel[b];
-				const ie_qtile *tile = &x->tiles[t / IE_TILE_ROWS * n_blocks + b];
-				size_t		row = t % IE_TILE_ROWS;
+				const ie_panel_block *w = &panel[b / IE_TILE_PARTS];
+				const ie_qtile *tile = &tiles[b];
 				int32_t		isum = 0;
 
+				if (b % IE_TILE_PARTS > 0 && !tile[-1].more)
+					continue;
 				for (int i = 0; i < IE_QK; i++)
 					isum += (int8_t) w->q[i / 4][r][i % 4] * tile->q[row][i];
 				acc = fmaf((float) isum, w->d[r] * tile->d[row], acc);
 			}
 			store(out, t, r, acc);
 		}
+	}
 }
 
 static void

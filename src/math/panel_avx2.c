@@ -69,40 +69,68 @@ quantize_32(const float *x, __m256 inverse, int8_t *q)
 	return _mm256_add_epi32(_mm256_add_epi32(v[0], v[1]), _mm256_add_epi32(v[2], v[3]));
 }
 
-/* 8 rows of one tile, their scales side by side; x[r]: [IE_QK] */
-AVX2_INLINE void
-quantize_tile(const float *const *x, size_t column, ie_qtile *tile)
+/*
+ * 8 rows of one part, their scales side by side; x[r]: [IE_QK].  Returns max|x|
+ * of each row, 0 where that is tiny or not finite.
+ */
+AVX2_INLINE __m256
+quantize_part(const float *const *x, ie_qtile *tile)
 {
 	const __m256 v127 = _mm256_set1_ps(127.0f);
-	const __m256 smallest = _mm256_set1_ps(IE_QUANT_MIN);
-	const __m256 infinity = _mm256_set1_ps(INFINITY);
 	__m256i		v[IE_TILE_ROWS];
 	float		maxima[IE_TILE_ROWS];
 	float		inverse[IE_TILE_ROWS];
 	__m256		max,
-				d;
+				d,
+				is_normal;
 	__m256i		sum;
 	int			normal;
 
 	UNROLL(8)
 	for (size_t r = 0; r < IE_TILE_ROWS; r++)
-		v[r] = magnitudes(x[r] + column);
+		v[r] = magnitudes(x[r]);
 	max = _mm256_castsi256_ps(reduce_rows(true, v));
 	_mm256_storeu_ps(inverse, _mm256_div_ps(v127, max));
 	UNROLL(8)
 	for (size_t r = 0; r < IE_TILE_ROWS; r++)
-		v[r] = quantize_32(x[r] + column, _mm256_broadcast_ss(&inverse[r]), tile->q[r]);
+		v[r] = quantize_32(x[r], _mm256_broadcast_ss(&inverse[r]), tile->q[r]);
 	sum = reduce_rows(false, v);
 	d = _mm256_div_ps(max, v127);
 	_mm256_storeu_ps(tile->d, d);
 	_mm256_storeu_ps(tile->s, _mm256_mul_ps(d, _mm256_cvtepi32_ps(sum)));
 	_mm256_storeu_si256((__m256i *) tile->sum, sum);
-	normal = _mm256_movemask_ps(_mm256_and_ps(_mm256_cmp_ps(max, smallest, _CMP_GE_OQ),
-											  _mm256_cmp_ps(max, infinity, _CMP_LT_OQ)));
+	is_normal = _mm256_and_ps(_mm256_cmp_ps(max, _mm256_set1_ps(IE_QUANT_MIN), _CMP_GE_OQ),
+							  _mm256_cmp_ps(max, _mm256_set1_ps(INFINITY), _CMP_LT_OQ));
+	normal = _mm256_movemask_ps(is_normal);
 	_mm256_storeu_ps(maxima, max);
 	for (size_t r = 0; normal != 0xff && r < IE_TILE_ROWS; r++)
 		if ((normal >> r & 1) == 0)
 			ie_quantize_special(maxima[r], tile, r);
+	return _mm256_and_ps(max, is_normal);
+}
+
+/* What rounding lost of the rows in the mask; zeros of the others */
+AVX2_INLINE void
+quantize_residuals(const float *const *x, int rows, ie_qtile *tile)
+{
+	float		residual[IE_TILE_ROWS][IE_QK];
+	const float *pointers[IE_TILE_ROWS];
+
+	for (size_t r = 0; r < IE_TILE_ROWS; r++)
+	{
+		__m256		d = _mm256_broadcast_ss(&tile->d[r]);
+
+		pointers[r] = residual[r];
+		for (size_t i = 0; i < IE_QK; i += 8)
+		{
+			__m128i		bytes = _mm_loadl_epi64((const __m128i *) (tile->q[r] + i));
+			__m256		q = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes));
+			__m256		rest = _mm256_fnmadd_ps(d, q, _mm256_loadu_ps(x[r] + i));
+
+			_mm256_storeu_ps(residual[r] + i, rows >> r & 1 ? rest : _mm256_setzero_ps());
+		}
+	}
+	quantize_part(pointers, tile + 1);
 }
 
 AVX2 void
@@ -113,12 +141,26 @@ ie_avx2_quantize_rows(const float *x, size_t ldx, size_t T, const ie_qrows *out)
 	for (size_t t = 0; t < T; t += IE_TILE_ROWS)
 	{
 		const float *rows[IE_TILE_ROWS];
+		float		limits[IE_TILE_ROWS];
 
 		/* where rows end within a tile, the last one is done again */
 		for (size_t r = 0; r < IE_TILE_ROWS; r++)
+		{
 			rows[r] = x + (t + r < T ? t + r : T - 1) * ldx;
-		for (size_t column = 0; column < out->n_cols; column += IE_QK)
-			quantize_tile(rows, column, tile++);
+			limits[r] = ie_outlier_limit(ie_avx2_dot(rows[r], rows[r], out->n_cols), out->n_cols);
+		}
+		for (size_t b = 0; b < out->n_cols / IE_QK; b++, tile += IE_TILE_PARTS)
+		{
+			__m256		max = quantize_part(rows, tile);
+			int			outliers = _mm256_movemask_ps(_mm256_cmp_ps(max, _mm256_loadu_ps(limits),
+																	_CMP_GT_OQ));
+
+			tile->more = outliers != 0;
+			if (outliers != 0)
+				quantize_residuals(rows, outliers, tile);
+			for (size_t r = 0; r < IE_TILE_ROWS; r++)
+				rows[r] += IE_QK;
+		}
 	}
 }
 
@@ -236,22 +278,27 @@ multiply_rows(const ie_panel_kind kind, const int n, const ie_panel_block *panel
 		for (size_t b = 0; b < n_blocks; b++)
 		{
 			const uint8_t *w = &panel[b].q[0][r0][0];
-			__m256		d = _mm256_load_ps(panel[b].d + r0);
-			__m256i		isum[MAX_ROWS];
+			const ie_qtile *part = x + b * IE_TILE_PARTS;
+			const __m256 d = _mm256_load_ps(panel[b].d + r0);
 
-			if (kind == IE_PANEL_U8)
-				dot_u8(w, x[b].q[row], n, isum);
-			else
-				dot_s8(w, x[b].q[row], n, isum);
-			UNROLL(4)
-			for (int i = 0; i < n; i++)
+			for (int n_more = part->more; n_more >= 0; n_more--, part++)
 			{
-				acc[i] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(isum[i]),
-										 _mm256_mul_ps(d, _mm256_set1_ps(x[b].d[row + (size_t) i])),
-										 acc[i]);
+				__m256i		isum[MAX_ROWS];
+
 				if (kind == IE_PANEL_U8)
-					acc[i] = _mm256_fmadd_ps(_mm256_load_ps(panel[b].m + r0),
-											 _mm256_set1_ps(x[b].s[row + (size_t) i]), acc[i]);
+					dot_u8(w, part->q[row], n, isum);
+				else
+					dot_s8(w, part->q[row], n, isum);
+				UNROLL(4)
+				for (int i = 0; i < n; i++)
+				{
+					__m256		dd = _mm256_mul_ps(d, _mm256_set1_ps(part->d[row + (size_t) i]));
+
+					acc[i] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(isum[i]), dd, acc[i]);
+					if (kind == IE_PANEL_U8)
+						acc[i] = _mm256_fmadd_ps(_mm256_load_ps(panel[b].m + r0),
+												 _mm256_set1_ps(part->s[row + (size_t) i]), acc[i]);
+				}
 			}
 		}
 		UNROLL(4)
@@ -268,7 +315,7 @@ multiply(const ie_panel_kind kind, const ie_panel_block *panel, const ie_qrows *
 
 	for (size_t t = 0; t < T; t += MAX_ROWS)
 	{
-		const ie_qtile *tile = x->tiles + t / IE_TILE_ROWS * n_blocks;
+		const ie_qtile *tile = x->tiles + t / IE_TILE_ROWS * n_blocks * IE_TILE_PARTS;
 
 		switch (T - t)
 		{

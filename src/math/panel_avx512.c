@@ -48,33 +48,40 @@ multiply_rows(const ie_panel_kind kind, const int n, const ie_panel_block *panel
 	UNROLL(8)
 	for (int i = 0; i < n; i++)
 		acc[i] = _mm512_setzero_ps();
-	for (size_t b = 0; b < n_blocks; b++, panel++, x++)
+	for (size_t b = 0; b < n_blocks; b++, panel++, x += IE_TILE_PARTS)
 	{
-		__m512		d = _mm512_load_ps(panel->d);
-		__m512i		isum[MAX_ROWS];
+		const ie_qtile *part = x;
+		const __m512 d = _mm512_load_ps(panel->d);
 
-		UNROLL(8)
-		for (int i = 0; i < n; i++)
-			isum[i] = kind == IE_PANEL_U8 ? _mm512_setzero_si512() :
-				_mm512_set1_epi32(-128 * x->sum[i]);
-		UNROLL(8)
-		for (int g = 0; g < IE_QK / 4; g++)
+		for (int n_more = x->more; n_more >= 0; n_more--, part++)
 		{
-			__m512i		w = _mm512_load_si512(panel->q[g]);
+			__m512i		isum[MAX_ROWS];
 
-			if (kind == IE_PANEL_S8)
-				w = _mm512_xor_si512(w, _mm512_set1_epi8((char) 0x80));
 			UNROLL(8)
 			for (int i = 0; i < n; i++)
-				isum[i] = _mm512_dpbusd_epi32(isum[i], w, broadcast4(x->q[i] + 4 * g));
-		}
-		UNROLL(8)
-		for (int i = 0; i < n; i++)
-		{
-			acc[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(isum[i]),
-									 _mm512_mul_ps(d, _mm512_set1_ps(x->d[i])), acc[i]);
-			if (kind == IE_PANEL_U8)
-				acc[i] = _mm512_fmadd_ps(_mm512_load_ps(panel->m), _mm512_set1_ps(x->s[i]), acc[i]);
+				isum[i] = kind == IE_PANEL_U8 ? _mm512_setzero_si512() :
+					_mm512_set1_epi32(-128 * part->sum[i]);
+			UNROLL(8)
+			for (int g = 0; g < IE_QK / 4; g++)
+			{
+				__m512i		w = _mm512_load_si512(panel->q[g]);
+
+				if (kind == IE_PANEL_S8)
+					w = _mm512_xor_si512(w, _mm512_set1_epi8((char) 0x80));
+				UNROLL(8)
+				for (int i = 0; i < n; i++)
+					isum[i] = _mm512_dpbusd_epi32(isum[i], w, broadcast4(part->q[i] + 4 * g));
+			}
+			UNROLL(8)
+			for (int i = 0; i < n; i++)
+			{
+				__m512		dd = _mm512_mul_ps(d, _mm512_set1_ps(part->d[i]));
+
+				acc[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(isum[i]), dd, acc[i]);
+				if (kind == IE_PANEL_U8)
+					acc[i] = _mm512_fmadd_ps(_mm512_load_ps(panel->m), _mm512_set1_ps(part->s[i]),
+											 acc[i]);
+			}
 		}
 	}
 	UNROLL(8)
@@ -89,7 +96,7 @@ multiply(const ie_panel_kind kind, const ie_panel_block *panel, const ie_qrows *
 	const size_t n_blocks = x->n_cols / IE_QK;
 	const ie_qtile *tile = x->tiles;
 
-	for (size_t t = 0; t < T; t += MAX_ROWS, tile += n_blocks)
+	for (size_t t = 0; t < T; t += MAX_ROWS, tile += n_blocks * IE_TILE_PARTS)
 		switch (T - t)
 		{
 			case 1:

@@ -124,7 +124,8 @@ tolerance(const problem *p, bool integer, size_t t, size_t o)
 		size += w * fabs(p->x[t * p->w.n_in + k]);
 		if (integer)
 		{
-			const ie_qtile *tile = &p->rows.q.tiles[t / 8 * (p->w.n_in / IE_QK) + k / IE_QK];
+			const ie_qtile *tile =
+				&p->rows.q.tiles[(t / 8 * (p->w.n_in / IE_QK) + k / IE_QK) * IE_TILE_PARTS];
 
 			quantizing += 0.5 * tile->d[t % 8] * w;
 			/* a min and a scaled number may cancel: their roundings do not */
@@ -305,7 +306,7 @@ test_storage(void)
 
 	ie_qrows_take(&plan, 9, 64);
 	CHECK(!plan.overflow);
-	CHECK(plan.used >= 2 * 2 * sizeof(ie_qtile));
+	CHECK(plan.used >= 2 * 2 * IE_TILE_PARTS * sizeof(ie_qtile));
 	ie_qrows_take(&plan, SIZE_MAX, 32);
 	CHECK(plan.overflow);
 	plan = (ie_arena) {0};

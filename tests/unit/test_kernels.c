@@ -57,8 +57,8 @@ fast_dot(const ie_kernels *k)
 static void
 ref_quantize(void)
 {
-	ie_qtile	tile;
-	ie_qrows	rows = {IE_QK, &tile};
+	ie_qtile	tile[IE_TILE_PARTS];
+	ie_qrows	rows = {IE_QK, tile};
 
 	for (int round = 0; round < 300; round++)
 	{
@@ -70,30 +70,57 @@ ref_quantize(void)
 		for (int i = 0; i < IE_QK; i++)
 			max = fmax(max, fabsf(x[i]));
 		ref->quantize_rows(x, IE_QK, 1, &rows);
-		CHECK_NEAR(tile.d[0], max / 127.0, max * 1e-9);
+		CHECK_NEAR(tile->d[0], max / 127.0, max * 1e-9);
 		for (int i = 0; i < IE_QK; i++)
 		{
-			CHECK(tile.q[0][i] >= -127);
-			CHECK_NEAR(tile.q[0][i] * (double) tile.d[0], x[i], tile.d[0] * 0.5001);
-			sum += tile.q[0][i];
+			CHECK(tile->q[0][i] >= -127);
+			CHECK_NEAR(tile->q[0][i] * (double) tile->d[0], x[i], tile->d[0] * 0.5001);
+			sum += tile->q[0][i];
 		}
-		CHECK_INT(tile.sum[0], sum);
-		CHECK_NEAR(tile.s[0], sum * (double) tile.d[0], 1e-4);
+		CHECK_INT(tile->sum[0], sum);
+		CHECK_NEAR(tile->s[0], sum * (double) tile->d[0], 1e-4);
 	}
+}
+
+/*
+ * A block with an outlier has a second part, which leaves an error 254 times
+ * smaller; the row beside it has zeros there, and a block without has none.
+ */
+static void
+ref_quantize_outlier(void)
+{
+	ie_qtile	tiles[2 * IE_TILE_PARTS];
+	ie_qrows	rows = {2 * IE_QK, tiles};
+	float		x[2][2 * IE_QK];
+
+	fill_f32(x[0], 4 * IE_QK, FILL_RANDOM, &seed);
+	x[0][37] = 40.0f;
+	ref->quantize_rows(x[0], 2 * IE_QK, 2, &rows);
+	CHECK_INT(tiles[0].more, 0);
+	CHECK_INT(tiles[2].more, 1);
+	for (int i = 0; i < IE_QK; i++)
+	{
+		double		first = tiles[2].q[0][i] * (double) tiles[2].d[0];
+		double		second = tiles[3].q[0][i] * (double) tiles[3].d[0];
+
+		CHECK_NEAR(first + second, x[0][IE_QK + i], 40.0 / 127.0 / 254.0 * 0.501);
+		CHECK_INT(tiles[3].q[1][i], 0);
+	}
+	CHECK(tiles[3].d[1] == 0.0f && tiles[3].s[1] == 0.0f && tiles[3].sum[1] == 0);
 }
 
 /* Ties go to the even number: 0.5, 1.5, 2.5 of the step 1 */
 static void
 ref_quantize_ties(void)
 {
-	ie_qtile	tile;
-	ie_qrows	rows = {IE_QK, &tile};
+	ie_qtile	tile[IE_TILE_PARTS];
+	ie_qrows	rows = {IE_QK, tile};
 	float		x[IE_QK] = {127.0f, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f, -2.5f, 126.5f};
 	static const int expected[] = {127, 0, 2, 2, 0, -2, -2, 126};
 
 	ref->quantize_rows(x, IE_QK, 1, &rows);
 	for (int i = 0; i < 8; i++)
-		CHECK_INT(tile.q[0][i], expected[i]);
+		CHECK_INT(tile->q[0][i], expected[i]);
 }
 
 /* Blocks of zeros or tiny values, and with an infinity or a NaN */
@@ -104,27 +131,29 @@ quantize_special(const ie_kernels *k)
 
 	for (size_t s = 0; s < sizeof(specials) / sizeof(specials[0]); s++)
 	{
-		ie_qtile	tile;
-		ie_qrows	rows = {IE_QK, &tile};
+		ie_qtile	tile[IE_TILE_PARTS];
+		ie_qrows	rows = {IE_QK, tile};
 		float		x[IE_QK] = {0};
 		bool		finite = isfinite(specials[s]);
 
 		x[s] = specials[s];
 		x[31] = finite ? 0.0f : 2.0f;
-		memset(&tile, 0x55, sizeof(tile));
+		memset(tile, 0x55, sizeof(tile));
 		k->quantize_rows(x, IE_QK, 1, &rows);
 		for (int i = 0; i < IE_QK; i++)
-			CHECK_INT(tile.q[0][i], 0);
-		CHECK_INT(tile.sum[0], 0);
-		CHECK(finite ? tile.d[0] == 0.0f : isnan(tile.d[0]));
-		CHECK(finite ? tile.s[0] == 0.0f : isnan(tile.s[0]));
+			CHECK_INT(tile->q[0][i], 0);
+		CHECK_INT(tile->sum[0], 0);
+		CHECK_INT(tile->more, 0);
+		CHECK(finite ? tile->d[0] == 0.0f : isnan(tile->d[0]));
+		CHECK(finite ? tile->s[0] == 0.0f : isnan(tile->s[0]));
 	}
 }
 
 static bool
 same_row(const ie_qtile *a, const ie_qtile *b, size_t row)
 {
-	return memcmp(a->q[row], b->q[row], IE_QK) == 0 && a->sum[row] == b->sum[row] &&
+	return a->more == b->more && memcmp(a->q[row], b->q[row], IE_QK) == 0 &&
+		a->sum[row] == b->sum[row] &&
 		memcmp(&a->d[row], &b->d[row], sizeof(float)) == 0 &&
 		memcmp(&a->s[row], &b->s[row], sizeof(float)) == 0;
 }
@@ -139,7 +168,7 @@ fast_quantize(const ie_kernels *k)
 			size_t		n_cols = 32 * (1 + T % 3);
 			size_t		ldx = n_cols + T % 2;
 			size_t		n_x = (T - 1) * ldx + n_cols;
-			size_t		n_bytes = (T + 7) / 8 * (n_cols / IE_QK) * sizeof(ie_qtile);
+			size_t		n_bytes = (T + 7) / 8 * (n_cols / IE_QK) * IE_TILE_PARTS * sizeof(ie_qtile);
 			guard		x = guard_f32(n_x);
 			guard		a = guard_new(n_bytes);
 			guard		b = guard_new(n_bytes);
@@ -151,8 +180,13 @@ fast_quantize(const ie_kernels *k)
 			ref->quantize_rows(x.data, ldx, T, &expected);
 			for (size_t t = 0; t < T; t++)
 				for (size_t i = 0; i < n_cols / IE_QK; i++)
-					CHECK(same_row(&actual.tiles[t / 8 * (n_cols / IE_QK) + i],
-								   &expected.tiles[t / 8 * (n_cols / IE_QK) + i], t % 8));
+				{
+					const size_t first = (t / 8 * (n_cols / IE_QK) + i) * IE_TILE_PARTS;
+
+					CHECK(same_row(&actual.tiles[first], &expected.tiles[first], t % 8));
+					if (expected.tiles[first].more)
+						CHECK(same_row(&actual.tiles[first + 1], &expected.tiles[first + 1], t % 8));
+				}
 			guard_free(&x);
 			guard_free(&a);
 			guard_free(&b);
@@ -466,6 +500,7 @@ main(void)
 	CHECK(ie_kernels_select()->level == ie_cpu_detect());
 	ref_dot();
 	ref_quantize();
+	ref_quantize_outlier();
 	ref_quantize_ties();
 	quantize_special(ref);
 	ref_rms_norm();

@@ -64,11 +64,13 @@ fill_tiles(const ie_qrows *rows, const panel_case *c)
 	size_t		n_blocks = c->n_in / IE_QK;
 
 	for (size_t t = 0; t < c->T; t++)
-		for (size_t b = 0; b < n_blocks; b++)
+		for (size_t b = 0; b < n_blocks * IE_TILE_PARTS; b++)
 		{
-			ie_qtile   *tile = &rows->tiles[t / IE_TILE_ROWS * n_blocks + b];
+			ie_qtile   *tile = &rows->tiles[t / IE_TILE_ROWS * n_blocks * IE_TILE_PARTS + b];
 			size_t		row = t % IE_TILE_ROWS;
 
+			if (row == 0)
+				tile->more = b % IE_TILE_PARTS == 0 && test_random(&seed) % 3 == 0;
 			tile->sum[row] = 0;
 			for (size_t i = 0; i < IE_QK; i++)
 			{
@@ -101,7 +103,7 @@ setup(const panel_case *c)
 	else
 	{
 		b.panel = guard_new(n_blocks * sizeof(ie_panel_block));
-		b.tiles = guard_new((c->T + 7) / 8 * n_blocks * sizeof(ie_qtile));
+		b.tiles = guard_new((c->T + 7) / 8 * n_blocks * IE_TILE_PARTS * sizeof(ie_qtile));
 		b.q = (ie_qrows) {c->n_in, b.tiles.data};
 		fill_panel(b.panel.data, c);
 		fill_tiles(&b.q, c);
@@ -156,12 +158,15 @@ exact(const panel_case *c, const panel_buffers *b, size_t t, size_t r, double *s
 		else
 		{
 			const ie_panel_block *block = (const ie_panel_block *) b->panel.data + k / IE_QK;
-			const ie_qtile *tile = &b->q.tiles[t / 8 * (c->n_in / IE_QK) + k / IE_QK];
+			const ie_qtile *tile =
+				&b->q.tiles[(t / 8 * (c->n_in / IE_QK) + k / IE_QK) * IE_TILE_PARTS];
 			uint8_t		q = block->q[k % IE_QK / 4][r][k % 4];
 			double		m = c->kind == IE_PANEL_U8 ? block->m[r] : 0.0;
 
 			w = (double) block->d[r] * (c->kind == IE_PANEL_U8 ? q : (int8_t) q);
-			x = (double) tile->d[t % 8] * tile->q[t % 8][k % IE_QK];
+			x = 0.0;
+			for (int part = 0; part <= tile->more; part++)
+				x += (double) tile[part].d[t % 8] * tile[part].q[t % 8][k % IE_QK];
 			*size += fabs(w * x) + fabs(m * x);
 			w += m;
 		}
