@@ -12,7 +12,7 @@
 #include "model/bpe.h"
 #include "base/bytes.h"
 
-#define MAX_SHORT 48			/* symbols; where the heap begins to be faster */
+#define MAX_SHORT 112			/* symbols; about where the heap begins to be faster */
 #define POLL_STEPS 4096			/* about 0.5 ms */
 #define NONE UINT32_MAX
 

@@ -105,8 +105,8 @@ test_against_definition(void)
 		make_merges(&m, alphabet, 1 + (uint32_t) (test_random(&seed) % 40), &seed);
 		for (int word = 0; word < 30; word++)
 		{
-			int32_t		ids[150];
-			int32_t		expected[150];
+			int32_t		ids[250];
+			int32_t		expected[250];
 			size_t		n = (size_t) (test_random(&seed) % IE_LENGTH(ids));
 			const size_t n_before = n;
 			ie_error	err;

@@ -153,8 +153,8 @@ test_cover(void)
 		&ie_split_gpt2, &ie_split_smollm, &ie_split_llama_bpe, &ie_split_qwen2
 	};
 	static const char *const pieces[] = {
-		" ", "  ", "\n", "\r", "\t", "'", "s", "LL", "a", "7", "!", "\xc2\xa0", "\xc2\xb2", "\xc3\xa9",
-		"\xe2\x80\xa8", "\xe3\x81\x82", "\xcc\x81", "\xf0\x9f\x98\x80", "\xc5\xbf", "\x01"
+		" ", "  ", "\n", "\r", "\t", "'", "s", "LL", "a", "7", "!", "\xc2\xa0", "\xc2\xb2",
+		"\xc3\xa9", "\xe2\x80\xa8", "\xe3\x81\x82", "\xcc\x81", "\xf0\x9f\x98\x80", "\xc5\xbf", "\x01"
 	};
 	test_host_state state;
 	const ie_host host = test_host(&state);
