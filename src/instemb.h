@@ -143,11 +143,14 @@ ie_code		ie_file_sha256(const ie_host *host, const char *path, char *hex,
  * and look-ahead vectors, source hashes and a checksum of the tensor data.
  * With adapter_path NULL the base is copied unchanged.
  *
- * out_path must not exist; it is created with mode 0600, written and fsynced.
- * The caller renames it into place, and removes it after a failure.
+ * out_path must not exist; it is created with mode 0600, written and fsynced,
+ * and removed again on failure.  The caller renames it into place.
  *
- * Errors: as ie_model_open(); IE_INVALID when the adapter belongs to another
- * base or its shapes differ; IE_IO; IE_CANCELED.
+ * Errors: as ie_model_open() and ie_model_verify(), for the base and for the
+ * result; IE_INVALID when the adapter belongs to another base, its shapes
+ * differ, or the base has an adapter merged into it already; IE_LIMIT
+ * (max_bytes, both numbers in the message); IE_NUMERIC (a merged weight is not
+ * finite); IE_IO; IE_CANCELED.
  */
 typedef struct ie_install_request
 {

@@ -8,8 +8,6 @@
 #include "model/weights.h"
 
 #include <inttypes.h>
-#include <math.h>
-#include <stdio.h>
 
 /* What a check needs */
 typedef struct binder

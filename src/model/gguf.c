@@ -16,7 +16,6 @@
 #include "base/bytes.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 
 #define MIN_KV_BYTES (8 + 4 + 1)	/* key length, type, smallest value */
 #define MIN_TENSOR_BYTES (8 + 4 + 8 + 4 + 8)	/* name length, n_dims, ne[0], type, offset */
@@ -542,6 +541,7 @@ parse_file(parser *p)
 	IE_TRY(check_count(p, n_tensors, MIN_TENSOR_BYTES, "tensors"));
 	IE_TRY(check_count(p, n_kv, MIN_KV_BYTES, "metadata entries"));
 	IE_TRY(parse_metadata(p, n_kv));
+	/* again: the metadata has taken its part of the bytes */
 	IE_TRY(check_count(p, n_tensors, MIN_TENSOR_BYTES, "tensors"));
 	IE_TRY(parse_alignment(p));
 	return parse_directory(p, n_tensors);

@@ -429,6 +429,8 @@ write_lookahead(merger *m, const gguf_tensor *t)
 	return flush_stage(m);
 }
 
+_Static_assert(STAGE_BYTES >= GGUF_MAX_ALIGNMENT, "pad_data() takes its zeros from the stage");
+
 /* Zeros up to an offset from data_start; a gap is shorter than the alignment. */
 static ie_code
 pad_data(merger *m, uint64_t offset)

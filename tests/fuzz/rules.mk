@@ -11,7 +11,9 @@ FUZZ_BINS = $(FUZZ_NAMES:%=$(BUILD)/fuzz/fuzz_%)
 FUZZ ?= gguf
 SECONDS ?= 600
 
-$(BUILD)/fuzz/fuzz_%: tests/fuzz/fuzz_%.c tests/fuzz/driver.c tests/fuzz/fuzz.h $(UNIT_HDRS) $(ENGINE_OBJS)
+FUZZ_HDRS = tests/fuzz/fuzz.h $(UNIT_HDRS)
+
+$(BUILD)/fuzz/fuzz_%: tests/fuzz/fuzz_%.c tests/fuzz/driver.c $(FUZZ_HDRS) $(ENGINE_OBJS)
 	@mkdir -p $(@D)
 	$(ENGINE_CC) $(ENGINE_CFLAGS) -Itests/unit $< tests/fuzz/driver.c $(ENGINE_OBJS) -o $@ -lm
 
@@ -25,7 +27,8 @@ fuzz-replay-asan: $(FUZZ_BINS)
 
 # libFuzzer needs clang, which lacks gcc's OpenMP and may not know every CPU feature
 # by name: serial.c stands in for parallel.c, and only the portable kernels are used.
-FUZZ_CC ?= $(firstword $(foreach c,clang clang-19 clang-18 clang-17 clang-16 clang-15 clang-14,$(shell command -v $(c))))
+FUZZ_CC ?= $(firstword $(foreach c,clang clang-19 clang-18 clang-17 clang-16 clang-15 clang-14,\
+	$(shell command -v $(c))))
 FUZZ_CFLAGS = -std=gnu11 -g -O1 -fno-omit-frame-pointer -ffp-contract=off -fno-math-errno \
 	-fno-trapping-math -Isrc -Itests/unit
 FUZZ_SAN = -fsanitize=address,undefined -fno-sanitize-recover=undefined -fsanitize=fuzzer
@@ -41,7 +44,7 @@ build/fuzz/%.o: src/%.c $(ENGINE_HDRS)
 	@mkdir -p $(@D)
 	$(FUZZ_CC) $(FUZZ_CFLAGS) $(FUZZ_SAN_OBJ) -c $< -o $@
 
-build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c tests/fuzz/serial.c tests/fuzz/fuzz.h $(UNIT_HDRS) $(FUZZ_OBJS)
+build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c tests/fuzz/serial.c $(FUZZ_HDRS) $(FUZZ_OBJS)
 	$(FUZZ_CC) $(FUZZ_CFLAGS) $(FUZZ_SAN) $< tests/fuzz/serial.c $(FUZZ_OBJS) -o $@ -lm
 
 fuzz-run: build/fuzz/fuzz_$(FUZZ)
