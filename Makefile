@@ -73,6 +73,9 @@ bench-kernels: $(BUILD)/bench/bench_kernels
 # fuzz, fuzz-run, valgrind
 include tests/fuzz/rules.mk
 
+# golden, golden-regen
+include tests/golden/golden.mk
+
 # ------------------------------------------------------------- PostgreSQL side
 # instemb.so is thin: the SQL face, and of the engine only the vector arithmetic.
 # The engine's module is installed beside it and opened at first use.
