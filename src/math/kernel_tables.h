@@ -47,6 +47,44 @@ ie_panel_rows(const ie_matrix *w, size_t row0)
 	return left < IE_PANEL_ROWS ? left : IE_PANEL_ROWS;
 }
 
+/*
+ * The memory that comes next, brought into the caches a few lines at a time:
+ * asking for all of it at once would hold up the loads of the present work.
+ */
+typedef struct ie_ahead
+{
+	const uint8_t *at;
+	const uint8_t *end;
+} ie_ahead;
+
+#define CACHE_LINE 64
+
+static inline ie_ahead
+ie_ahead_begin(const ie_panel_args *args)
+{
+	return (ie_ahead) {args->next, args->next + args->next_bytes};
+}
+
+static inline __attribute__((always_inline)) void
+ie_ahead_step(ie_ahead *ahead, const int n_lines)
+{
+	if (ahead->at < ahead->end)
+	{
+		UNROLL(4)
+		for (int i = 0; i < n_lines; i++)
+			__builtin_prefetch(ahead->at + CACHE_LINE * i);
+		ahead->at += CACHE_LINE * n_lines;
+	}
+}
+
+/* What there was no time for */
+static inline void
+ie_ahead_finish(ie_ahead *ahead)
+{
+	while (ahead->at < ahead->end)
+		ie_ahead_step(ahead, 1);
+}
+
 extern const ie_kernels ie_kernels_ref;
 extern const ie_kernels ie_kernels_avx2;
 extern const ie_kernels ie_kernels_avx512;
@@ -57,19 +95,19 @@ ie_pack		ie_pack_for_avx2(const ie_type_traits *type, bool f32);
 float		ie_avx2_dot(const float *a, const float *b, size_t n);
 void		ie_avx2_quantize_rows(const float *x, size_t ldx, size_t T, const ie_qrows *out);
 void		ie_avx2_panel_u8(const ie_panel_block *panel, const ie_qrows *x, size_t T,
-							 const ie_panel_out *out);
+							 const ie_panel_args *args);
 void		ie_avx2_panel_s8(const ie_panel_block *panel, const ie_qrows *x, size_t T,
-							 const ie_panel_out *out);
+							 const ie_panel_args *args);
 void		ie_avx2_panel_f32(const float *w, size_t n_in, const float *x, size_t ldx, size_t T,
-							  const ie_panel_out *out);
+							  const ie_panel_args *args);
 void		ie_avx2_rope(float *x, size_t n_heads, size_t head_dim, const float *cos,
 						 const float *sin);
 
 void		ie_avx512_panel_u8(const ie_panel_block *panel, const ie_qrows *x, size_t T,
-							   const ie_panel_out *out);
+							   const ie_panel_args *args);
 void		ie_avx512_panel_s8(const ie_panel_block *panel, const ie_qrows *x, size_t T,
-							   const ie_panel_out *out);
+							   const ie_panel_args *args);
 void		ie_avx512_panel_f32(const float *w, size_t n_in, const float *x, size_t ldx, size_t T,
-								const ie_panel_out *out);
+								const ie_panel_args *args);
 
 #endif							/* IE_KERNEL_TABLES_H */

@@ -84,14 +84,16 @@ typedef struct ie_qrows
 								 * last are unset, and so are unused second parts */
 } ie_qrows;
 
-/* Where a panel's 16 outputs go: y[t * ldy + r] for r < n_rows */
-typedef struct ie_panel_out
+/* What a product with a panel needs besides its two factors */
+typedef struct ie_panel_args
 {
-	float	   *y;
+	float	   *y;				/* the 16 outputs of row t: y[t * ldy + r] for r < n_rows */
 	size_t		ldy;
 	size_t		n_rows;			/* 1..16 */
 	bool		add;			/* y + sum instead of sum */
-} ie_panel_out;
+	const uint8_t *next;		/* memory to bring into the caches meanwhile, the next panel's weights: */
+	size_t		next_bytes;		/* a hint.  0 = nothing, next is not NULL even then */
+} ie_panel_args;
 
 /* A weight matrix inside the mapping: n_out rows of n_in elements */
 typedef struct ie_matrix
@@ -154,13 +156,13 @@ typedef struct ie_kernels
 	 *		acc = fmaf(panel.m[r], x.s, acc)				U8 only
 	 */
 	void		(*panel_u8) (const ie_panel_block *panel, const ie_qrows *x, size_t T,
-							 const ie_panel_out *out);
+							 const ie_panel_args *args);
 	void		(*panel_s8) (const ie_panel_block *panel, const ie_qrows *x, size_t T,
-							 const ie_panel_out *out);
+							 const ie_panel_args *args);
 
 	/* acc = fmaf(x[t][k], w[k][r], acc) for ascending k; w: [n_in, 16], x has row stride ldx */
 	void		(*panel_f32) (const float *w, size_t n_in, const float *x, size_t ldx, size_t T,
-							  const ie_panel_out *out);
+							  const ie_panel_args *args);
 
 	/*
 	 * y = (x * r) * weight, r = 1 / sqrtf(sum(x^2) / n + eps), the sum over 16

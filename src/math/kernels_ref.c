@@ -105,15 +105,15 @@ ref_quantize_rows(const float *x, size_t ldx, size_t T, const ie_qrows *out)
 /* ------------------------------------------------------------------- panels */
 
 static void
-store(const ie_panel_out *out, size_t t, size_t r, float sum)
+store(const ie_panel_args *args, size_t t, size_t r, float sum)
 {
-	float	   *y = &out->y[t * out->ldy + r];
+	float	   *y = &args->y[t * args->ldy + r];
 
-	*y = out->add ? *y + sum : sum;
+	*y = args->add ? *y + sum : sum;
 }
 
 static void
-ref_panel_u8(const ie_panel_block *panel, const ie_qrows *x, size_t T, const ie_panel_out *out)
+ref_panel_u8(const ie_panel_block *panel, const ie_qrows *x, size_t T, const ie_panel_args *args)
 {
 	size_t		n_blocks = x->n_cols / IE_QK;
 
@@ -122,7 +122,7 @@ ref_panel_u8(const ie_panel_block *panel, const ie_qrows *x, size_t T, const ie_
 		const ie_qtile *tiles = x->tiles + t / IE_TILE_ROWS * n_blocks * IE_TILE_PARTS;
 		const size_t row = t % IE_TILE_ROWS;
 
-		for (size_t r = 0; r < out->n_rows; r++)
+		for (size_t r = 0; r < args->n_rows; r++)
 		{
 			float		acc = 0.0f;
 
@@ -139,13 +139,13 @@ ref_panel_u8(const ie_panel_block *panel, const ie_qrows *x, size_t T, const ie_
 				acc = fmaf((float) isum, w->d[r] * tile->d[row], acc);
 				acc = fmaf(w->m[r], tile->s[row], acc);
 			}
-			store(out, t, r, acc);
+			store(args, t, r, acc);
 		}
 	}
 }
 
 static void
-ref_panel_s8(const ie_panel_block *panel, const ie_qrows *x, size_t T, const ie_panel_out *out)
+ref_panel_s8(const ie_panel_block *panel, const ie_qrows *x, size_t T, const ie_panel_args *args)
 {
 	size_t		n_blocks = x->n_cols / IE_QK;
 
@@ -154,7 +154,7 @@ ref_panel_s8(const ie_panel_block *panel, const ie_qrows *x, size_t T, const ie_
 		const ie_qtile *tiles = x->tiles + t / IE_TILE_ROWS * n_blocks * IE_TILE_PARTS;
 		const size_t row = t % IE_TILE_ROWS;
 
-		for (size_t r = 0; r < out->n_rows; r++)
+		for (size_t r = 0; r < args->n_rows; r++)
 		{
 			float		acc = 0.0f;
 
@@ -170,23 +170,23 @@ ref_panel_s8(const ie_panel_block *panel, const ie_qrows *x, size_t T, const ie_
 					isum += (int8_t) w->q[i / 4][r][i % 4] * tile->q[row][i];
 				acc = fmaf((float) isum, w->d[r] * tile->d[row], acc);
 			}
-			store(out, t, r, acc);
+			store(args, t, r, acc);
 		}
 	}
 }
 
 static void
 ref_panel_f32(const float *w, size_t n_in, const float *x, size_t ldx, size_t T,
-			  const ie_panel_out *out)
+			  const ie_panel_args *args)
 {
 	for (size_t t = 0; t < T; t++)
-		for (size_t r = 0; r < out->n_rows; r++)
+		for (size_t r = 0; r < args->n_rows; r++)
 		{
 			float		acc = 0.0f;
 
 			for (size_t k = 0; k < n_in; k++)
 				acc = fmaf(x[t * ldx + k], w[k * IE_PANEL_ROWS + r], acc);
-			store(out, t, r, acc);
+			store(args, t, r, acc);
 		}
 }
 

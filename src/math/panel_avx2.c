@@ -168,22 +168,23 @@ ie_avx2_quantize_rows(const float *x, size_t ldx, size_t T, const ie_qrows *out)
 
 /* Outputs r0 .. r0 + 7 of a panel's row t */
 AVX2_INLINE void
-store8(const ie_panel_out *out, size_t t, size_t r0, __m256 sum)
+store8(const ie_panel_args *args, size_t t, size_t r0, __m256 sum)
 {
-	float	   *y = out->y + t * out->ldy + r0;
+	float	   *y = args->y + t * args->ldy + r0;
 
-	if (out->n_rows >= r0 + 8)
-		_mm256_storeu_ps(y, out->add ? _mm256_add_ps(_mm256_loadu_ps(y), sum) : sum);
-	else if (out->n_rows > r0)
+	if (args->n_rows >= r0 + 8)
+		_mm256_storeu_ps(y, args->add ? _mm256_add_ps(_mm256_loadu_ps(y), sum) : sum);
+	else if (args->n_rows > r0)
 	{
-		__m256i		mask = lanes_below(out->n_rows - r0);
+		__m256i		mask = lanes_below(args->n_rows - r0);
 
-		_mm256_maskstore_ps(y, mask, out->add ?
+		_mm256_maskstore_ps(y, mask, args->add ?
 							_mm256_add_ps(_mm256_maskload_ps(y, mask), sum) : sum);
 	}
 }
 
 #define MAX_ROWS 4				/* rows of activations side by side */
+#define AHEAD_LINES 2			/* half a block of 4 rows takes as long as these take to come */
 
 /* Four activations, in every group of four bytes */
 AVX2_INLINE __m256i
@@ -264,7 +265,7 @@ dot_s8(const uint8_t *w, const int8_t *x, const int n, __m256i *isum)
 /* n rows, from row t on, of the activations x of one tile: all 16 outputs */
 AVX2_INLINE void
 multiply_rows(const ie_panel_kind kind, const int n, const ie_panel_block *panel, const ie_qtile *x,
-			  size_t n_blocks, size_t t, const ie_panel_out *out)
+			  size_t n_blocks, size_t t, const ie_panel_args *args, ie_ahead *ahead)
 {
 	const size_t row = t % IE_TILE_ROWS;
 
@@ -281,6 +282,7 @@ multiply_rows(const ie_panel_kind kind, const int n, const ie_panel_block *panel
 			const ie_qtile *part = x + b * IE_TILE_PARTS;
 			const __m256 d = _mm256_load_ps(panel[b].d + r0);
 
+			ie_ahead_step(ahead, AHEAD_LINES);
 			for (int n_more = part->more; n_more >= 0; n_more--, part++)
 			{
 				__m256i		isum[MAX_ROWS];
@@ -303,15 +305,16 @@ multiply_rows(const ie_panel_kind kind, const int n, const ie_panel_block *panel
 		}
 		UNROLL(4)
 		for (int i = 0; i < n; i++)
-			store8(out, t + (size_t) i, r0, acc[i]);
+			store8(args, t + (size_t) i, r0, acc[i]);
 	}
 }
 
 AVX2_INLINE void
 multiply(const ie_panel_kind kind, const ie_panel_block *panel, const ie_qrows *x, size_t T,
-		 const ie_panel_out *out)
+		 const ie_panel_args *args)
 {
 	const size_t n_blocks = x->n_cols / IE_QK;
+	ie_ahead	ahead = ie_ahead_begin(args);
 
 	for (size_t t = 0; t < T; t += MAX_ROWS)
 	{
@@ -320,31 +323,32 @@ multiply(const ie_panel_kind kind, const ie_panel_block *panel, const ie_qrows *
 		switch (T - t)
 		{
 			case 1:
-				multiply_rows(kind, 1, panel, tile, n_blocks, t, out);
+				multiply_rows(kind, 1, panel, tile, n_blocks, t, args, &ahead);
 				break;
 			case 2:
-				multiply_rows(kind, 2, panel, tile, n_blocks, t, out);
+				multiply_rows(kind, 2, panel, tile, n_blocks, t, args, &ahead);
 				break;
 			case 3:
-				multiply_rows(kind, 3, panel, tile, n_blocks, t, out);
+				multiply_rows(kind, 3, panel, tile, n_blocks, t, args, &ahead);
 				break;
 			default:
-				multiply_rows(kind, 4, panel, tile, n_blocks, t, out);
+				multiply_rows(kind, 4, panel, tile, n_blocks, t, args, &ahead);
 				break;
 		}
 	}
+	ie_ahead_finish(&ahead);
 }
 
 AVX2 void
-ie_avx2_panel_u8(const ie_panel_block *panel, const ie_qrows *x, size_t T, const ie_panel_out *out)
+ie_avx2_panel_u8(const ie_panel_block *panel, const ie_qrows *x, size_t T, const ie_panel_args *args)
 {
-	multiply(IE_PANEL_U8, panel, x, T, out);
+	multiply(IE_PANEL_U8, panel, x, T, args);
 }
 
 AVX2 void
-ie_avx2_panel_s8(const ie_panel_block *panel, const ie_qrows *x, size_t T, const ie_panel_out *out)
+ie_avx2_panel_s8(const ie_panel_block *panel, const ie_qrows *x, size_t T, const ie_panel_args *args)
 {
-	multiply(IE_PANEL_S8, panel, x, T, out);
+	multiply(IE_PANEL_S8, panel, x, T, args);
 }
 
 /* ------------------------------------------------------------ float products */
@@ -353,7 +357,7 @@ ie_avx2_panel_s8(const ie_panel_block *panel, const ie_qrows *x, size_t T, const
 
 AVX2_INLINE void
 multiply_rows_f32(const int n, const float *w, size_t n_in, const float *x, size_t ldx, size_t t,
-				  const ie_panel_out *out)
+				  const ie_panel_args *args, ie_ahead *ahead)
 {
 	__m256		acc[MAX_ROWS_F32][2];
 
@@ -365,6 +369,7 @@ multiply_rows_f32(const int n, const float *w, size_t n_in, const float *x, size
 		__m256		w0 = _mm256_load_ps(w);
 		__m256		w1 = _mm256_load_ps(w + 8);
 
+		ie_ahead_step(ahead, 1);
 		UNROLL(6)
 		for (int i = 0; i < n; i++)
 		{
@@ -377,23 +382,25 @@ multiply_rows_f32(const int n, const float *w, size_t n_in, const float *x, size
 	UNROLL(6)
 	for (int i = 0; i < n; i++)
 	{
-		store8(out, t + (size_t) i, 0, acc[i][0]);
-		store8(out, t + (size_t) i, 8, acc[i][1]);
+		store8(args, t + (size_t) i, 0, acc[i][0]);
+		store8(args, t + (size_t) i, 8, acc[i][1]);
 	}
 }
 
 AVX2 void
 ie_avx2_panel_f32(const float *w, size_t n_in, const float *x, size_t ldx, size_t T,
-			   const ie_panel_out *out)
+			   const ie_panel_args *args)
 {
+	ie_ahead	ahead = ie_ahead_begin(args);
 	size_t		t = 0;
 
 	for (; t + MAX_ROWS_F32 <= T; t += MAX_ROWS_F32)
-		multiply_rows_f32(MAX_ROWS_F32, w, n_in, x + t * ldx, ldx, t, out);
+		multiply_rows_f32(MAX_ROWS_F32, w, n_in, x + t * ldx, ldx, t, args, &ahead);
 	for (; t + 2 <= T; t += 2)
-		multiply_rows_f32(2, w, n_in, x + t * ldx, ldx, t, out);
+		multiply_rows_f32(2, w, n_in, x + t * ldx, ldx, t, args, &ahead);
 	if (t < T)
-		multiply_rows_f32(1, w, n_in, x + t * ldx, ldx, t, out);
+		multiply_rows_f32(1, w, n_in, x + t * ldx, ldx, t, args, &ahead);
+	ie_ahead_finish(&ahead);
 }
 
 #endif							/* __x86_64__ */

@@ -11,14 +11,15 @@
 #if defined(__x86_64__)
 
 #define MAX_ROWS IE_TILE_ROWS	/* rows of activations side by side */
+#define AHEAD_LINES 4			/* a block of 8 rows takes as long as these take to come */
 
 AVX512_INLINE void
-store16(const ie_panel_out *out, size_t t, __m512 sum)
+store16(const ie_panel_args *args, size_t t, __m512 sum)
 {
-	const __mmask16 mask = lanes_below(out->n_rows);
-	float	   *y = out->y + t * out->ldy;
+	const __mmask16 mask = lanes_below(args->n_rows);
+	float	   *y = args->y + t * args->ldy;
 
-	if (out->add)
+	if (args->add)
 		sum = _mm512_add_ps(_mm512_maskz_loadu_ps(mask, y), sum);
 	_mm512_mask_storeu_ps(y, mask, sum);
 }
@@ -41,7 +42,7 @@ broadcast4(const int8_t *q)
  */
 AVX512_INLINE void
 multiply_rows(const ie_panel_kind kind, const int n, const ie_panel_block *panel, const ie_qtile *x,
-			  size_t n_blocks, size_t t, const ie_panel_out *out)
+			  size_t n_blocks, size_t t, const ie_panel_args *args, ie_ahead *ahead)
 {
 	__m512		acc[MAX_ROWS];
 
@@ -53,6 +54,7 @@ multiply_rows(const ie_panel_kind kind, const int n, const ie_panel_block *panel
 		const ie_qtile *part = x;
 		const __m512 d = _mm512_load_ps(panel->d);
 
+		ie_ahead_step(ahead, AHEAD_LINES);
 		for (int n_more = x->more; n_more >= 0; n_more--, part++)
 		{
 			__m512i		isum[MAX_ROWS];
@@ -86,58 +88,60 @@ multiply_rows(const ie_panel_kind kind, const int n, const ie_panel_block *panel
 	}
 	UNROLL(8)
 	for (int i = 0; i < n; i++)
-		store16(out, t + (size_t) i, acc[i]);
+		store16(args, t + (size_t) i, acc[i]);
 }
 
 AVX512_INLINE void
 multiply(const ie_panel_kind kind, const ie_panel_block *panel, const ie_qrows *x, size_t T,
-		 const ie_panel_out *out)
+		 const ie_panel_args *args)
 {
 	const size_t n_blocks = x->n_cols / IE_QK;
 	const ie_qtile *tile = x->tiles;
+	ie_ahead	ahead = ie_ahead_begin(args);
 
 	for (size_t t = 0; t < T; t += MAX_ROWS, tile += n_blocks * IE_TILE_PARTS)
 		switch (T - t)
 		{
 			case 1:
-				multiply_rows(kind, 1, panel, tile, n_blocks, t, out);
+				multiply_rows(kind, 1, panel, tile, n_blocks, t, args, &ahead);
 				break;
 			case 2:
-				multiply_rows(kind, 2, panel, tile, n_blocks, t, out);
+				multiply_rows(kind, 2, panel, tile, n_blocks, t, args, &ahead);
 				break;
 			case 3:
-				multiply_rows(kind, 3, panel, tile, n_blocks, t, out);
+				multiply_rows(kind, 3, panel, tile, n_blocks, t, args, &ahead);
 				break;
 			case 4:
-				multiply_rows(kind, 4, panel, tile, n_blocks, t, out);
+				multiply_rows(kind, 4, panel, tile, n_blocks, t, args, &ahead);
 				break;
 			case 5:
-				multiply_rows(kind, 5, panel, tile, n_blocks, t, out);
+				multiply_rows(kind, 5, panel, tile, n_blocks, t, args, &ahead);
 				break;
 			case 6:
-				multiply_rows(kind, 6, panel, tile, n_blocks, t, out);
+				multiply_rows(kind, 6, panel, tile, n_blocks, t, args, &ahead);
 				break;
 			case 7:
-				multiply_rows(kind, 7, panel, tile, n_blocks, t, out);
+				multiply_rows(kind, 7, panel, tile, n_blocks, t, args, &ahead);
 				break;
 			default:
-				multiply_rows(kind, 8, panel, tile, n_blocks, t, out);
+				multiply_rows(kind, 8, panel, tile, n_blocks, t, args, &ahead);
 				break;
 		}
+	ie_ahead_finish(&ahead);
 }
 
 AVX512 void
 ie_avx512_panel_u8(const ie_panel_block *panel, const ie_qrows *x, size_t T,
-				   const ie_panel_out *out)
+				   const ie_panel_args *args)
 {
-	multiply(IE_PANEL_U8, panel, x, T, out);
+	multiply(IE_PANEL_U8, panel, x, T, args);
 }
 
 AVX512 void
 ie_avx512_panel_s8(const ie_panel_block *panel, const ie_qrows *x, size_t T,
-				   const ie_panel_out *out)
+				   const ie_panel_args *args)
 {
-	multiply(IE_PANEL_S8, panel, x, T, out);
+	multiply(IE_PANEL_S8, panel, x, T, args);
 }
 
 /* ------------------------------------------------------------ float products */
@@ -146,7 +150,7 @@ ie_avx512_panel_s8(const ie_panel_block *panel, const ie_qrows *x, size_t T,
 
 AVX512_INLINE void
 multiply_rows_f32(const int n, const float *w, size_t n_in, const float *x, size_t ldx, size_t t,
-				  const ie_panel_out *out)
+				  const ie_panel_args *args, ie_ahead *ahead)
 {
 	__m512		acc[MAX_ROWS_F32];
 
@@ -157,27 +161,30 @@ multiply_rows_f32(const int n, const float *w, size_t n_in, const float *x, size
 	{
 		__m512		w16 = _mm512_load_ps(w);
 
+		ie_ahead_step(ahead, 1);
 		UNROLL(12)
 		for (int i = 0; i < n; i++)
 			acc[i] = _mm512_fmadd_ps(_mm512_set1_ps(x[(size_t) i * ldx + k]), w16, acc[i]);
 	}
 	UNROLL(12)
 	for (int i = 0; i < n; i++)
-		store16(out, t + (size_t) i, acc[i]);
+		store16(args, t + (size_t) i, acc[i]);
 }
 
 AVX512 void
 ie_avx512_panel_f32(const float *w, size_t n_in, const float *x, size_t ldx, size_t T,
-					const ie_panel_out *out)
+					const ie_panel_args *args)
 {
+	ie_ahead	ahead = ie_ahead_begin(args);
 	size_t		t = 0;
 
 	for (; t + MAX_ROWS_F32 <= T; t += MAX_ROWS_F32)
-		multiply_rows_f32(MAX_ROWS_F32, w, n_in, x + t * ldx, ldx, t, out);
+		multiply_rows_f32(MAX_ROWS_F32, w, n_in, x + t * ldx, ldx, t, args, &ahead);
 	for (; t + 4 <= T; t += 4)
-		multiply_rows_f32(4, w, n_in, x + t * ldx, ldx, t, out);
+		multiply_rows_f32(4, w, n_in, x + t * ldx, ldx, t, args, &ahead);
 	for (; t < T; t++)
-		multiply_rows_f32(1, w, n_in, x + t * ldx, ldx, t, out);
+		multiply_rows_f32(1, w, n_in, x + t * ldx, ldx, t, args, &ahead);
+	ie_ahead_finish(&ahead);
 }
 
 #endif							/* __x86_64__ */

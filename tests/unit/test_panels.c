@@ -30,7 +30,7 @@ typedef struct panel_buffers
 	guard		y;
 	size_t		n_y;
 	ie_qrows	q;
-	ie_panel_out out;
+	ie_panel_args out;
 } panel_buffers;
 
 static int8_t
@@ -108,7 +108,7 @@ setup(const panel_case *c)
 		fill_panel(b.panel.data, c);
 		fill_tiles(&b.q, c);
 	}
-	b.out = (ie_panel_out) {b.y.data, c->ldy, c->n_rows, c->add};
+	b.out = (ie_panel_args) {b.y.data, c->ldy, c->n_rows, c->add, b.panel.data, 100};
 	return b;
 }
 
@@ -126,7 +126,7 @@ teardown(panel_buffers *b)
 static void
 multiply(const ie_kernels *k, const panel_case *c, const panel_buffers *b, float *y)
 {
-	ie_panel_out out = b->out;
+	ie_panel_args out = b->out;
 
 	out.y = y;
 	if (c->kind == IE_PANEL_U8)
