@@ -1,6 +1,14 @@
 -- Inserts the products that are not there yet, in committed batches: a load that
 -- was interrupted goes on where it stopped.  The triggers compute the embeddings.
 
+-- embeddings of an earlier run are of no use if the model is another one now
+SELECT count(*) > 0 AS outdated FROM (SELECT * FROM product ORDER BY id LIMIT 1) p
+WHERE kind <> instemb(concat_ws(E'\n', name, description), 'What kind of product is this?') \gset
+\if :outdated
+	\echo '   The model has changed: computing all embeddings again.'
+	TRUNCATE product, query, rating, icecat;
+\endif
+
 SELECT count(*) = 0 AS icecat_is_empty FROM icecat \gset
 \if :icecat_is_empty
 	\copy icecat FROM 'data/products.tsv'
