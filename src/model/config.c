@@ -193,7 +193,7 @@ load_heads(const loader *ld, ie_config *c)
 		return ie_fail(ld->err, IE_FORMAT, "%u attention heads cannot share %u key/value heads",
 					   c->n_head, c->n_head_kv);
 
-	c->head_dim = c->n_embd / c->n_head;
+	c->head_dim = value_length = c->n_embd / c->n_head;	/* unless stated */
 	IE_TRY(get_bounded(ld, "attention.key_length", 1, IE_MAX_HEAD_DIM, &c->head_dim, &found));
 	if (!found && c->n_embd % c->n_head != 0)
 		return ie_fail(ld->err, IE_FORMAT,
@@ -201,7 +201,7 @@ load_heads(const loader *ld, ie_config *c)
 					   c->n_embd, c->n_head);
 	IE_TRY(check_multiple_of_8(ld, "head dimension", c->head_dim));
 
-	value_length = n_rot = c->head_dim;
+	n_rot = c->head_dim;
 	IE_TRY(get_bounded(ld, "attention.value_length", 1, IE_MAX_HEAD_DIM, &value_length, &found));
 	IE_TRY(get_bounded(ld, "rope.dimension_count", 1, IE_MAX_HEAD_DIM, &n_rot, &found));
 	if (value_length != c->head_dim || n_rot != c->head_dim)
