@@ -390,7 +390,10 @@ golden_judge(const golden_file *g, const golden_run *run, const golden_bounds *b
 		ok = judge("largest relative error", result->state_error, bounds->state, false) && ok;
 		printf("  largest at %s", result->state_worst);
 		if (result->state_wrong[0] != '\0')
+		{
 			printf(", the first wrong state is %s", result->state_wrong);
+			ok = false;
+		}
 		printf("\n");
 	}
 	return ok;
