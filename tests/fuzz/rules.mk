@@ -55,7 +55,7 @@ fuzz-run: build/fuzz/fuzz_$(FUZZ)
 fuzz-minimize: build/fuzz/fuzz_$(FUZZ)
 	@rm -rf build/fuzz/minimal/$(FUZZ)
 	@mkdir -p build/fuzz/minimal/$(FUZZ) build/fuzz/corpus/$(FUZZ)
-	build/fuzz/fuzz_$(FUZZ) -merge=1 build/fuzz/minimal/$(FUZZ) \
+	build/fuzz/fuzz_$(FUZZ) -set_cover_merge=1 -use_counters=0 build/fuzz/minimal/$(FUZZ) \
 		tests/fuzz/corpus/$(FUZZ) build/fuzz/corpus/$(FUZZ)
 	rm -rf tests/fuzz/corpus/$(FUZZ)
 	mv build/fuzz/minimal/$(FUZZ) tests/fuzz/corpus/$(FUZZ)
