@@ -292,8 +292,6 @@ ie_adapter_open(const ie_host *host, const char *path, const ie_adapter_base *ba
 void
 ie_adapter_close(ie_adapter *adapter)
 {
-	if (adapter->host == NULL)
-		return;
 	ie_release(adapter->host, adapter->deltas);
 	gguf_free(&adapter->file);
 	ie_unmap_file(&adapter->map);

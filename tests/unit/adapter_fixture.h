@@ -15,15 +15,16 @@
 #define FIXTURE_MATRICES 9		/* fixture_tensors[0 .. 9) can be adapted */
 #define FIXTURE_SHA256 "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
-typedef struct fixture_tensor
+/* A tensor to be described, and then filled */
+typedef struct fixture_part
 {
-	const char *name;
+	char		name[64];
 	uint32_t	type;
 	uint32_t	n_dims;
 	uint64_t	ne[2];
-} fixture_tensor;
+} fixture_part;
 
-static const fixture_tensor fixture_tensors[] = {
+static const fixture_part fixture_tensors[] = {
 	{"w.f32", IE_TYPE_F32, 2, {64, 5}},
 	{"w.f16", IE_TYPE_F16, 2, {32, 7}},
 	{"w.bf16", IE_TYPE_BF16, 2, {96, 2}},
@@ -75,12 +76,35 @@ fixture_values(gguf_builder *b, uint32_t type, uint64_t n, uint64_t *seed)
 	}
 }
 
+/* Descriptions and random data of n tensors; ends the file. */
+static inline void
+fixture_fill(gguf_builder *b, const fixture_part *parts, size_t n, size_t alignment)
+{
+	uint64_t	seed = n;
+	uint64_t	offset = 0;
+
+	for (size_t i = 0; i < n; i++)
+	{
+		const ie_type_traits *traits = ie_type_find(parts[i].type);
+
+		gb_tensor(b, parts[i].name, parts[i].type, parts[i].n_dims, parts[i].ne, offset);
+		offset += parts[i].ne[0] * parts[i].ne[1] / traits->block_len * traits->block_bytes;
+		offset = (offset + alignment - 1) / alignment * alignment;
+	}
+	gb_begin_data(b, alignment);
+	for (size_t i = 0; i < n; i++)
+	{
+		fixture_values(b, parts[i].type, parts[i].ne[0] * parts[i].ne[1], &seed);
+		gb_pad(b, alignment);
+	}
+	gb_end(b);
+}
+
 /* The base; with_lookahead: it has look-ahead vectors of its own */
 static inline gguf_builder
 fixture_base(bool with_lookahead)
 {
-	uint64_t	seed = 1;
-	uint64_t	offset = 0;
+	fixture_part parts[FIXTURE_TENSORS + 1];
 	gguf_builder b;
 
 	gb_begin(&b, 3);
@@ -96,28 +120,10 @@ fixture_base(bool with_lookahead)
 	gb_kv_text(&b, "instemb.data_sha256", "of the base");
 	if (with_lookahead)
 		gb_kv_u32(&b, "instemb.lookahead_count", 1);
-	for (size_t i = 0; i < FIXTURE_TENSORS; i++)
-	{
-		const fixture_tensor *t = &fixture_tensors[i];
-		const ie_type_traits *traits = ie_type_find(t->type);
-
-		gb_tensor(&b, t->name, t->type, t->n_dims, t->ne, offset);
-		offset += t->ne[0] * t->ne[1] / traits->block_len * traits->block_bytes;
-		offset = (offset + FIXTURE_ALIGNMENT - 1) / FIXTURE_ALIGNMENT * FIXTURE_ALIGNMENT;
-	}
-	if (with_lookahead)
-		gb_tensor(&b, "instemb.lookahead", IE_TYPE_F32, 2, (uint64_t[]) {FIXTURE_EMBD, 1}, offset);
-	gb_begin_data(&b, FIXTURE_ALIGNMENT);
-	for (size_t i = 0; i < FIXTURE_TENSORS; i++)
-	{
-		const fixture_tensor *t = &fixture_tensors[i];
-
-		fixture_values(&b, t->type, t->ne[0] * t->ne[1], &seed);
-		gb_pad(&b, FIXTURE_ALIGNMENT);
-	}
-	if (with_lookahead)
-		fixture_values(&b, IE_TYPE_F32, FIXTURE_EMBD, &seed);
-	gb_end(&b);
+	memcpy(parts, fixture_tensors, sizeof(fixture_tensors));
+	parts[FIXTURE_TENSORS] =
+		(fixture_part) {"instemb.lookahead", IE_TYPE_F32, 2, {FIXTURE_EMBD, 1}};
+	fixture_fill(&b, parts, FIXTURE_TENSORS + with_lookahead, FIXTURE_ALIGNMENT);
 	return b;
 }
 
@@ -162,15 +168,6 @@ typedef struct fixture_adapter_spec
 		.lookahead_embd = FIXTURE_EMBD, .lookahead_rows = 3, .lookahead_count = 3, \
 		.lookahead_type = IE_TYPE_F16, __VA_ARGS__}
 
-/* A tensor of the adapter, to be described and then filled */
-typedef struct fixture_part
-{
-	char		name[64];
-	uint32_t	type;
-	uint32_t	n_dims;
-	uint64_t	ne[2];
-} fixture_part;
-
 static inline size_t
 fixture_parts(const fixture_adapter_spec *s, fixture_part *parts)
 {
@@ -179,15 +176,15 @@ fixture_parts(const fixture_adapter_spec *s, fixture_part *parts)
 
 	for (size_t i = 0; i < s->n_matrices; i++)
 	{
-		const fixture_tensor *t = &fixture_tensors[i];
+		const fixture_part *t = &fixture_tensors[i];
 		const bool	odd = t->ne[0] % 32 != 0;
 		fixture_part *a = &parts[n++];
 		fixture_part *b = &parts[n++];
 
 		*a = (fixture_part) {"", odd ? IE_TYPE_F32 : types[i % 4], 2, {t->ne[0], FIXTURE_RANK}};
 		*b = (fixture_part) {"", types[i % 3], 2, {FIXTURE_RANK, t->ne[1]}};
-		snprintf(a->name, sizeof(a->name), "%s.lora_a", t->name);
-		snprintf(b->name, sizeof(b->name), "%s.lora_b", t->name);
+		snprintf(a->name, sizeof(a->name), "%.50s.lora_a", t->name);
+		snprintf(b->name, sizeof(b->name), "%.50s.lora_b", t->name);
 		if (i > 0)
 			continue;
 		*a = (fixture_part) {"", s->type, s->n_dims, {s->n_in, s->rank_a}};
@@ -216,8 +213,6 @@ fixture_adapter(const fixture_adapter_spec *s)
 	};
 	fixture_part parts[2 * FIXTURE_MATRICES + 1];
 	const size_t n_parts = fixture_parts(s, parts);
-	uint64_t	seed = 2;
-	uint64_t	offset = 0;
 	gguf_builder b;
 
 	gb_begin(&b, 3);
@@ -230,23 +225,9 @@ fixture_adapter(const fixture_adapter_spec *s)
 		gb_kv_u32(&b, "instemb.lookahead_count", s->lookahead_count);
 	if (s->format_version != 1)
 		gb_kv_u32(&b, "instemb.format_version", s->format_version);
-	for (size_t i = 0; i < n_parts; i++)
-	{
-		const ie_type_traits *traits = ie_type_find(parts[i].type);
-
-		gb_tensor(&b, parts[i].name, parts[i].type, parts[i].n_dims, parts[i].ne, offset);
-		offset += parts[i].ne[0] * parts[i].ne[1] / traits->block_len * traits->block_bytes;
-		offset = (offset + 31) / 32 * 32;
-	}
-	gb_begin_data(&b, 32);
-	for (size_t i = 0; i < n_parts; i++)
-	{
-		fixture_values(&b, parts[i].type, parts[i].ne[0] * parts[i].ne[1], &seed);
-		gb_pad(&b, 32);
-	}
+	fixture_fill(&b, parts, n_parts, 32);
 	if (s->poison != 0)
 		memcpy(b.data + b.data_start, &s->poison, sizeof(s->poison));
-	gb_end(&b);
 	return b;
 }
 

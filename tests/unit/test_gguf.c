@@ -27,7 +27,8 @@ typedef struct sample
 	uint64_t	more_kv;		/* announced beyond those that there are */
 	uint64_t	more_tensors;
 	uint32_t	alignment;
-	uint8_t		flag;			/* of a bool, and of an array of bools */
+	uint8_t		flag;			/* of a bool */
+	uint8_t		last_flag;		/* of an array of bools */
 	raw			extra;			/* one entry of metadata */
 	const char *second;			/* name of the second tensor */
 	uint32_t	type;			/* of the first tensor */
@@ -36,7 +37,7 @@ typedef struct sample
 	uint64_t	offset;			/* of the second tensor */
 } sample;
 
-#define SAMPLE(...) {.magic = "GGUF", .version = 3, .alignment = 32, .flag = 1, \
+#define SAMPLE(...) {.magic = "GGUF", .version = 3, .alignment = 32, .flag = 1, .last_flag = 1, \
 		.extra = RAW("\5\0\0\0\0\0\0\0extra\0\0\0\0\7"), .second = "b", .type = IE_TYPE_Q8_0, \
 		.n_dims = 2, .ne = {32, 3, 1, 1, 1}, .offset = 128, __VA_ARGS__}
 
@@ -55,7 +56,7 @@ build(const sample *s)
 	gb_uint(&b, s->flag, 1);
 	gb_kv_array(&b, "flags", GGUF_BOOL, 2);
 	gb_uint(&b, 0, 1);
-	gb_uint(&b, s->flag, 1);
+	gb_uint(&b, s->last_flag, 1);
 	gb_kv_array(&b, "words", GGUF_STRING, 3);
 	gb_string(&b, "one");
 	gb_string(&b, "");
@@ -224,7 +225,8 @@ static const broken broken_files[] = {
 	{"alignment 1", SAMPLE(.alignment = 1), IE_FORMAT, "power of two from 8"},
 	{"alignment 48", SAMPLE(.alignment = 48), IE_FORMAT, "alignment 48"},
 	{"alignment 2^31", SAMPLE(.alignment = 1u << 31), IE_FORMAT, "alignment 2147483648"},
-	{"bool 2", SAMPLE(.flag = 2), IE_FORMAT, "invalid boolean"},
+	{"bool 2", SAMPLE(.flag = 2), IE_FORMAT, "\"flag\" holds an invalid boolean"},
+	{"array of bool 2", SAMPLE(.last_flag = 2), IE_FORMAT, "\"flags\" holds an invalid boolean"},
 	{"key length", SAMPLE(.extra = RAW("\xff\xff\xff\xff\xff\xff\xff\xff")), IE_FORMAT,
 	"18446744073709551615 bytes are needed"},
 	{"value type", SAMPLE(.extra = RAW(KEY("k") "\15\0\0\0\0")), IE_FORMAT,
@@ -469,6 +471,10 @@ test_canceled(void)
 	CHECK_INT(gguf_parse(&host, b.data, b.size, &file, &err), IE_CANCELED);
 	CHECK_INT(state.n_polls, 2);
 	CHECK_INT(state.n_live, 0);
+	state.n_polls = state.stop_after = 0;
+	CHECK_INT(gguf_parse(&host, b.data, b.size, &file, &err), IE_OK);
+	CHECK_INT(state.n_polls, 3);
+	gguf_free(&file);
 	gb_free(&b);
 }
 

@@ -94,6 +94,7 @@ test_getters(void)
 	CHECK_INT(gguf_get_array(&file, "array", GGUF_U32, &kv, NULL, &err), IE_OK);
 	CHECK_INT(kv->n_elems, 0);
 	CHECK_INT(gguf_get_array(&file, "text", GGUF_U32, &kv, NULL, &err), IE_FORMAT);
+	CHECK_STR(err.message, "metadata key \"text\" has type string, expected array");
 
 	/* absent: an error where required, else *value is left alone */
 	u32 = 42;
@@ -101,6 +102,13 @@ test_getters(void)
 	CHECK_STR(err.message, "metadata key \"none\" is missing");
 	CHECK_INT(gguf_get_u32(&file, "none", &u32, &found, &err), IE_OK);
 	CHECK(u32 == 42 && !found);
+	f32 = 42;
+	found = true;
+	CHECK_INT(gguf_get_f32(&file, "none", &f32, &found, &err), IE_OK);
+	CHECK(f32 == 42 && !found);
+	flag = found = true;
+	CHECK_INT(gguf_get_bool(&file, "none", &flag, &found, &err), IE_OK);
+	CHECK(flag && !found);
 	text = (ie_text) {"default", 7};
 	found = true;
 	CHECK_INT(gguf_get_text(&file, "none", &text, &found, &err), IE_OK);

@@ -16,7 +16,8 @@
 #pragma GCC diagnostic ignored "-Woverride-init"
 
 #define ADAPTER_SHA256 "aaaabbbbccccddddeeeeffff0000111122223333444455556666777788889999"
-#define MAX_COLUMNS 128
+#define MAX_COLUMNS 1024
+#define MAX_RANK 64
 
 /* A base and an adapter in memory, and where their sum goes */
 typedef struct fixture
@@ -33,17 +34,13 @@ typedef struct fixture
 	ie_error	err;
 } fixture;
 
+/* Parse both, whose bytes are there. */
 static void
-open_fixture(fixture *f, const fixture_adapter_spec *s, bool base_lookahead)
+open_parsed(fixture *f)
 {
 	const ie_adapter_base base = {&f->base, FIXTURE_SHA256, FIXTURE_EMBD};
-	ie_mapping	bytes;
+	const ie_mapping bytes = {f->adapter_bytes.data, f->adapter_bytes.size};
 
-	memset(f, 0, sizeof(*f));
-	f->host = test_host(&f->state);
-	f->base_bytes = fixture_base(base_lookahead);
-	f->adapter_bytes = fixture_adapter(s);
-	bytes = (ie_mapping) {f->adapter_bytes.data, f->adapter_bytes.size};
 	CHECK_INT(gguf_parse(&f->host, f->base_bytes.data, f->base_bytes.size, &f->base, &f->err),
 			  IE_OK);
 	CHECK_INT(ie_adapter_parse(&f->host, &bytes, &base, &f->adapter, &f->err), IE_OK);
@@ -55,6 +52,16 @@ open_fixture(fixture *f, const fixture_adapter_spec *s, bool base_lookahead)
 	};
 	f->state.n_polls = 0;
 	f->state.n_allocs = 0;
+}
+
+static void
+open_fixture(fixture *f, const fixture_adapter_spec *s, bool base_lookahead)
+{
+	memset(f, 0, sizeof(*f));
+	f->host = test_host(&f->state);
+	f->base_bytes = fixture_base(base_lookahead);
+	f->adapter_bytes = fixture_adapter(s);
+	open_parsed(f);
 }
 
 static void
@@ -137,52 +144,59 @@ quantize(const float *x, size_t n, uint8_t *blocks)
 	}
 }
 
-static float
-element(const gguf_tensor *t, size_t row, size_t column)
+static void
+load_row(const gguf_tensor *t, size_t row, float *x)
 {
-	float		x[MAX_COLUMNS];
 	const size_t n = (size_t) t->ne[0];
-	const size_t row_bytes = n / t->type->block_len * t->type->block_bytes;
 
-	t->type->dequantize(t->data + row * row_bytes, n, x);
-	return x[column];
+	t->type->dequantize(t->data + row * (n / t->type->block_len * t->type->block_bytes), n, x);
 }
 
 /* Equal, byte for byte, to W + (alpha / r) B A; and near to it in double precision */
 static void
 check_merged(const fixture *f, size_t i, const gguf_tensor *merged)
 {
+	static float a[MAX_RANK][MAX_COLUMNS];
 	const gguf_tensor *w = &f->base.tensors[i];
 	const ie_delta *delta = &f->adapter.deltas[i];
 	const size_t n_in = (size_t) w->ne[0];
+	const size_t rank = ie_delta_rank(delta);
 	const bool	is_q8 = n_in % 32 == 0;
 	const size_t row_bytes = is_q8 ? n_in / 32 * 34 : 4 * n_in;
-	const float scale = f->adapter.alpha / FIXTURE_RANK;
+	const float scale = f->adapter.alpha / (float) rank;
 
 	CHECK_INT(merged->type->type, is_q8 ? IE_TYPE_Q8_0 : IE_TYPE_F32);
 	CHECK(merged->ne[0] == w->ne[0] && merged->ne[1] == w->ne[1] && merged->n_dims == 2);
+	for (size_t r = 0; r < rank; r++)
+		load_row(delta->a, r, a[r]);
 	for (size_t o = 0; o < w->ne[1]; o++)
 	{
+		float		b[MAX_RANK];
 		float		sum[MAX_COLUMNS];
+		float		got[MAX_COLUMNS];
 		uint8_t		expected[4 * MAX_COLUMNS];
 		float		max = 0;
 
+		load_row(delta->b, o, b);
+		load_row(w, o, sum);
+		load_row(merged, o, got);
 		for (size_t c = 0; c < n_in; c++)
 		{
 			float		product = 0;
 			double		exact = 0;
 
-			for (size_t r = 0; r < FIXTURE_RANK; r++)
+			for (size_t r = 0; r < rank; r++)
 			{
-				product += element(delta->b, o, r) * element(delta->a, r, c);
-				exact += (double) element(delta->b, o, r) * (double) element(delta->a, r, c);
+				product += b[r] * a[r][c];
+				exact += (double) b[r] * (double) a[r][c];
 			}
-			sum[c] = element(w, o, c) + scale * product;
-			CHECK_NEAR(sum[c], (double) element(w, o, c) + (double) scale * exact, 1e-5);
+			exact = (double) sum[c] + (double) scale * exact;
+			sum[c] += scale * product;
+			CHECK_NEAR(sum[c], exact, 1e-5);
 			max = fmaxf(max, fabsf(sum[c]));
 		}
 		for (size_t c = 0; c < n_in; c++)
-			CHECK_NEAR(element(merged, o, c), sum[c], is_q8 ? max / 253 : 0);	/* half a step */
+			CHECK_NEAR(got[c], sum[c], is_q8 ? max / 253 : 0);	/* half a step */
 		if (is_q8)
 			quantize(sum, n_in, expected);
 		else
@@ -228,8 +242,14 @@ check_result(const fixture *f, bool has_lookahead)
 		CHECK_INT(lookahead->type->type, IE_TYPE_F32);
 		CHECK(lookahead->ne[0] == FIXTURE_EMBD && lookahead->ne[1] == adapter->lookahead->ne[1]);
 		for (size_t k = 0; k < lookahead->ne[1]; k++)
-			for (size_t c = 0; c < FIXTURE_EMBD; c++)
-				CHECK(element(lookahead, k, c) == element(adapter->lookahead, k, c));
+		{
+			float		got[FIXTURE_EMBD];
+			float		expected[FIXTURE_EMBD];
+
+			load_row(lookahead, k, got);
+			load_row(adapter->lookahead, k, expected);
+			CHECK(memcmp(got, expected, sizeof(got)) == 0);
+		}
 	}
 	gguf_free(&file);
 	ie_unmap_file(&map);
@@ -262,6 +282,53 @@ test_results(void)
 		check_result(&f, cases[i].has_lookahead);
 		close_fixture(&f);
 	}
+}
+
+/*
+ * Sizes beyond the merger's stage and beyond what it does between two polls;
+ * ranks that differ.  How often it polls is part of the test.
+ */
+static void
+test_large(void)
+{
+	static const fixture_part matrices[] = {
+		{"big", IE_TYPE_F16, 2, {1024, 256}}, {"small", IE_TYPE_F32, 2, {64, 2}},
+		{"kept", IE_TYPE_F32, 2, {1024, 100}}
+	};
+	static const fixture_part factors[] = {
+		{"big.lora_a", IE_TYPE_F32, 2, {1024, 64}}, {"big.lora_b", IE_TYPE_F16, 2, {64, 256}},
+		{"small.lora_a", IE_TYPE_F32, 2, {64, 3}}, {"small.lora_b", IE_TYPE_F32, 2, {3, 2}}
+	};
+	fixture		f = {0};
+	gguf_builder *b = &f.base_bytes;
+	ie_mapping	map = {0};
+	gguf_file	file;
+
+	f.host = test_host(&f.state);
+	gb_begin(b, 3);
+	gb_kv_text(b, "general.architecture", "llama");
+	fixture_fill(b, matrices, IE_LENGTH(matrices), 32);
+	b = &f.adapter_bytes;
+	gb_begin(b, 3);
+	gb_kv_text(b, "general.type", "adapter");
+	gb_kv_text(b, "adapter.type", "lora");
+	gb_kv_text(b, "general.architecture", "llama");
+	gb_kv_text(b, "instemb.base_sha256", FIXTURE_SHA256);
+	gb_kv_f32(b, "adapter.lora.alpha", 0.25f);
+	fixture_fill(b, factors, IE_LENGTH(factors), 32);
+	open_parsed(&f);
+
+	CHECK_INT(ie_merge(&f.host, &f.request, &f.err), IE_OK);
+	/* rows of A; products, every 17 rows; stages and their rests; 256 kB of copy */
+	CHECK_INT(f.state.n_polls, (64 + 3) + 256 / 17 + (4 + 1 + 1) + 2);
+	CHECK_INT(ie_map_file(f.out, &map, &f.err), IE_OK);
+	CHECK_INT(gguf_parse(&f.host, map.data, map.size, &file, &f.err), IE_OK);
+	check_merged(&f, 0, &file.tensors[0]);
+	check_merged(&f, 1, &file.tensors[1]);
+	CHECK(memcmp(file.tensors[2].data, f.base.tensors[2].data, 4 * 1024 * 100) == 0);
+	gguf_free(&file);
+	ie_unmap_file(&map);
+	close_fixture(&f);
 }
 
 /* ---------------------------------------------------------------- failure */
@@ -388,6 +455,7 @@ int
 main(void)
 {
 	test_results();
+	test_large();
 	test_canceled();
 	test_memory();
 	test_existing();
