@@ -8,6 +8,7 @@
 ## make test           every check there is, from nothing, with a summary line
 ## make unit           engine unit tests, no server        (SAN=1: ASan + UBSan)
 ## make bench-kernels  speed of matrix products at each level of the machine
+## make sanitize       pg_regress with the extension under ASan and UBSan
 ## make layers         check the layering of src/ and what the modules link to
 ## make installcheck   pg_regress, on the server named by PGHOST or else on a scratch cluster
 ## make tap            TAP tests                           (PROVE_TESTS=tests/t/001_cancel.pl: one)
@@ -44,7 +45,7 @@ $(BUILD)/%.o: src/%.c $(ENGINE_HDRS)
 	$(ENGINE_CC) $(ENGINE_CFLAGS) -c $< -o $@
 
 instemb_engine.so: $(ENGINE_OBJS)
-	$(ENGINE_CC) -shared -fopenmp -o $@ $^ -Wl,--no-undefined -lm
+	$(ENGINE_CC) -shared -fopenmp $(if $(SAN),$(ENGINE_OPT),-Wl$(comma)--no-undefined) -o $@ $^ -lm
 
 # ---------------------------------------------------------------- unit tests
 
@@ -81,7 +82,7 @@ include tests/golden/golden.mk
 # The engine's module is installed beside it and opened at first use.
 
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/pg/*.c))) \
-	build/release/math/distance.o build/release/base/cpu.o
+	$(BUILD)/math/distance.o $(BUILD)/base/cpu.o
 DATA = $(sort $(wildcard sql/instemb--*.sql))
 REGRESS = setup surface embed batch distance tokens model_file bad_input install trigger \
 	guc cache planner encoding default_model pgvector teardown
@@ -90,8 +91,9 @@ NO_INSTALLCHECK = 1
 
 PG_CPPFLAGS = -Isrc -DINSTEMB_VERSION='"$(EXTVERSION)"'
 PG_CFLAGS = -std=gnu11 -Wextra -Wno-unused-parameter -Wno-sign-compare \
-	-Wno-missing-field-initializers -Wno-declaration-after-statement $(WERROR)
-SHLIB_LINK = -lm -Wl,--version-script=src/pg/exports.map
+	-Wno-missing-field-initializers -Wno-declaration-after-statement $(WERROR) \
+	$(if $(SAN),$(ENGINE_OPT))
+SHLIB_LINK = -lm -Wl,--version-script=src/pg/exports.map $(if $(SAN),$(ENGINE_OPT))
 # the linked engine object has no bitcode, and nothing here gains from inlining
 override with_llvm = no
 
@@ -146,6 +148,9 @@ majors:
 measure:
 	@PG_CONFIG='$(PG_CONFIG)' tests/with-cluster tests/measure/measure.py $(MEASURES)
 
+sanitize:
+	@PG_CONFIG='$(PG_CONFIG)' tests/sanitize asan
+
 layers: $(ENGINE_OBJS) instemb_engine.so $(if $(PGXS),$(MODULE_big).so)
 	@tests/layers $(ENGINE_OBJS)
 
@@ -156,4 +161,4 @@ clean: clean-build
 clean-build: demo-stop
 	rm -rf build instemb_engine.so tmp_check results regression.diffs regression.out
 
-.PHONY: unit bench-kernels installcheck deps model demo demo-stop test tap majors measure layers help clean-build
+.PHONY: unit bench-kernels installcheck deps model demo demo-stop test tap majors measure sanitize layers help clean-build

@@ -70,7 +70,7 @@ SELECT outcome($$SELECT instemb_dims('corrupt')$$);
 SELECT works();
 -- a count of tensors that no file of this size can hold
 SELECT put_file('corrupt.gguf', patch(get_file('tiny.gguf'), 'GGUF', 8, '\xffffffffffffff7f'));
-SELECT outcome($$SELECT instemb_dims('corrupt')$$);
+SELECT regexp_replace(outcome($$SELECT instemb_dims('corrupt')$$), '\d+ bytes are left', '... bytes are left');
 SELECT works();
 SELECT put_file('corrupt.gguf', patch(get_file('tiny.gguf'), 'blk.0.attn_q.weight', 0, 'blk.0.attn_x.weight'));
 SELECT outcome($$SELECT instemb_dims('corrupt')$$);

@@ -25,7 +25,8 @@ RESET instemb.threads;
 RESET instemb.max_threads;
 
 -- NULL for NULL, in place
-SELECT i, head(e, 2) FROM instemb(array[NULL, 'a', NULL, 'b', NULL], 'q') WITH ORDINALITY AS b(e, i);
+SELECT i, e = instemb('a', 'q') AS a, e = instemb('b', 'q') AS b
+FROM instemb(array[NULL, 'a', NULL, 'b', NULL], 'q') WITH ORDINALITY AS b(e, i);
 SELECT count(*), count(e) FROM instemb(array_fill(NULL::text, array[100]), 'q') AS e;
 
 -- no element, no row; NULL arguments, no row
@@ -40,11 +41,12 @@ FROM instemb('{{a,b},{c,d}}'::text[], 'q') WITH ORDINALITY AS b(e, i)
 JOIN instemb('[5:8]={a,b,c,d}'::text[], 'q') WITH ORDINALITY AS s(e, i) USING (i);
 
 -- in a target list, beside another set, and cut short
-SELECT unnest(array['x', 'y', 'z']) AS t, head(instemb(array['x', 'y', 'z'], 'q'), 2) AS e;
-SELECT head(instemb(array['x', 'y', 'z'], 'q'), 2) AS e LIMIT 1;
+SELECT t, e = instemb(t, 'q') AS same
+FROM (SELECT unnest(array['x', 'y', 'z']) AS t, instemb(array['x', 'y', 'z'], 'q') AS e) AS s;
+SELECT instemb(array['x', 'y', 'z'], 'q') = instemb('x', 'q') AS first LIMIT 1;
 
 -- lateral, with types that are not text[]
-SELECT g, i, head(e, 2)
+SELECT g, i, e = instemb(t[i], 'q') AS same
 FROM (VALUES (1, array['x', 'y']::varchar[]), (2, '{}'), (3, array['z'])) AS a(g, t),
 	 instemb(t, 'q') WITH ORDINALITY AS b(e, i);
 

@@ -34,7 +34,7 @@ SELECT put_file('default', 'nonesuch');
 SELECT instemb('a', 'b');
 SELECT count(*) FROM instemb_models() WHERE is_default;
 SELECT put_file('default', E'tiny \t\r\n\n');
-SELECT head(instemb('a', 'b'));
+SELECT instemb('a', 'b') = instemb('a', 'b', 'tiny') AS same;
 SELECT instemb('a', 'b', 'default');
 SELECT count(*) FROM instemb(array['a'], 'b', 'default');
 SELECT shell('rm default');

@@ -65,4 +65,4 @@ SELECT put_file('tiny.gguf', lo_get(:LASTOID)), lo_unlink(:LASTOID);
 \lo_import :file
 SELECT put_file('tiny-adapter.gguf', lo_get(:LASTOID)), lo_unlink(:LASTOID);
 
-SELECT head(instemb('hello world', 'What is this?'));
+SELECT cardinality(instemb('hello world', 'What is this?'));
