@@ -51,7 +51,7 @@ sub new_node
 	my ($name, %options) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($name);
 
-	$node->init(@{ $options{init} || [] });
+	$node->init(extra => [ '--encoding=UTF8', '--no-locale' ], @{ $options{init} || [] });
 	$node->append_conf('postgresql.conf', $options{conf}) if $options{conf};
 	add_models($node);
 	$node->start;
