@@ -238,6 +238,8 @@ encode_literal(encoder *e, ie_text literal, const substitution *sub)
 		pos += len;
 		run = pos;
 	}
+	if (run == pos)
+		return IE_OK;
 	return encode_run(e, (ie_text) {literal.data + run, pos - run}, sub);
 }
 

@@ -21,7 +21,9 @@ typedef struct random_merges
 static uint32_t
 pick(uint32_t n, uint64_t *seed)
 {
-	return (uint32_t) (test_random(seed) % (1 + test_random(seed) % n));
+	const uint64_t limit = 1 + test_random(seed) % n;
+
+	return (uint32_t) (test_random(seed) % limit);
 }
 
 /*
@@ -123,6 +125,7 @@ test_against_definition(void)
 	}
 	CHECK_INT(wrong, 0);
 	CHECK(n_merged > 100000);
+	CHECK(state.n_allocs < 300 * 10);	/* scratch is kept from word to word */
 	CHECK_INT(state.n_live, 0);
 }
 
@@ -148,6 +151,34 @@ test_table(void)
 		CHECK_INT(ie_bpe_merge(&bpe, ids, &n, &err), IE_OK);
 		CHECK_INT(n, 1);
 		CHECK_INT(ids[0], m.merges[rank].id);
+	}
+}
+
+/* Pairs with one left half are told apart, those that cannot be merged as well. */
+static void
+test_crowded_table(void)
+{
+	static random_merges m;
+	test_host_state state;
+	const ie_host host = test_host(&state);
+	ie_bpe		bpe = {.host = &host, .merges = &m.table};
+
+	memset(m.slots, 0xff, sizeof(m.slots));
+	m.table = (ie_merge_table) {m.merges, m.slots, IE_MERGE_SLOTS(MAX_MERGES)};
+	for (uint32_t rank = 0; rank < MAX_MERGES; rank++)
+	{
+		m.merges[rank] = (ie_merge) {7, 2 * rank, 1000000 + rank};
+		CHECK(ie_merge_add(&m.table, rank));
+	}
+	for (uint32_t right = 0; right < 2 * MAX_MERGES; right++)
+	{
+		int32_t		ids[2] = {7, (int32_t) right};
+		size_t		n = 2;
+		ie_error	err;
+
+		CHECK_INT(ie_bpe_merge(&bpe, ids, &n, &err), IE_OK);
+		CHECK_INT(n, right % 2 == 0 ? 1 : 2);
+		CHECK_INT(ids[0], right % 2 == 0 ? 1000000 + right / 2 : 7);
 	}
 }
 
@@ -231,6 +262,7 @@ main(void)
 {
 	test_small();
 	test_table();
+	test_crowded_table();
 	test_against_definition();
 	test_long();
 	return test_end("bpe");

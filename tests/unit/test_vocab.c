@@ -74,7 +74,7 @@ usual_spec(void)
 {
 	vocab_spec	spec = vocab_spec_default();
 
-	SPEC_TOKENS(spec, {"<|im_start|>", 3}, {"<|im_end|>", 3}, {"<|im_end|>!", 3}, {"<tool>", 4},
+	SPEC_TOKENS(spec, {"<|im_start|>", 3}, {"<|im_end|>!", 3}, {"<|im_end|>", 3}, {"<tool>", 4},
 				{"tent", 3}, {"unused", 5});
 	SPEC_MERGES(spec, "t e", "n t", "te nt", "i n", "\xc4\xa0 te", "\xc4\xa0te nt",
 				"1 2", "12 3", "< |", "| >", "! !", "i m", "e n", "en d");
@@ -98,7 +98,7 @@ test_lookups(void)
 	CHECK_STR(ie_vocab_pre_type(t.vocab), "gpt-2");
 	CHECK_INT(ie_vocab_find(t.vocab, text_of("a")), 'a');
 	CHECK_INT(ie_vocab_find(t.vocab, text_of("\xc4\xa0")), ' ');
-	CHECK_INT(ie_vocab_find(t.vocab, text_of("<|im_end|>")), 257);
+	CHECK_INT(ie_vocab_find(t.vocab, text_of("<|im_end|>")), 258);
 	CHECK_INT(ie_vocab_find(t.vocab, text_of("<|im_end|")), -1);
 	CHECK_INT(ie_vocab_find(t.vocab, text_of("")), -1);
 	CHECK_INT(ie_vocab_bos(t.vocab), -1);
@@ -340,7 +340,11 @@ test_missing_bytes(void)
 	ie_error	err;
 
 	spec.empty = "\xc4\x84";	/* of 0x04 */
+	SPEC_TOKENS(spec, {"", 5}, {"", 3}, {"tent", 3});
 	CHECK_INT(vb_open(&host, &spec, &t, &err), IE_OK);
+	CHECK_INT(ie_vocab_find(t.vocab, text_of("")), -1);
+	CHECK_INT(ie_vocab_token(t.vocab, 256).len, 0);
+	check_template(&t, "a", NULL, "", "a|");
 	check_encode(&t, "\x04", "");
 	check_encode(&t, "a\x04\x04z", "a|z|");
 	check_encode(&t, "!\x04!", "!!|");
@@ -387,11 +391,15 @@ test_template(void)
 	test_host_state state;
 	const ie_host host = test_host(&state);
 	const vocab_spec spec = usual_spec();
+	ie_tokens	none = {0};
 	test_vocab	t;
 	ie_error	err;
 
 	CHECK_INT(vb_open(&host, &spec, &t, &err), IE_OK);
 	check_template(&t, "", "input", "x", "");
+	CHECK_INT(ie_vocab_encode_template(t.vocab, (ie_text) {NULL, 0}, NULL, (ie_text) {NULL, 0},
+									   &none, &err), IE_OK);
+	CHECK_INT(none.n, 0);
 	check_template(&t, "in", NULL, "", "in|");
 	check_template(&t, "<|im_start|>in<|im_end|>", NULL, "", "[<|im_start|>]|in|[<|im_end|>]|");
 	/* the longest control token, user-defined ones too */
