@@ -122,9 +122,13 @@ def read_golden(path):
         (n,) = struct.unpack_from("<I", data, at)
         strings.append(data[at + 4:at + 4 + n].decode("utf-8"))
         at += 4 + n
-    vectors = np.frombuffer(data, "<f2", n_instructions * n_texts * n_embd, at)
-    return (strings[:n_instructions], strings[n_instructions:],
-            vectors.astype(np.float32).reshape(n_instructions, n_texts, n_embd))
+    vectors = []
+    for _ in range(n_instructions):
+        mean = np.frombuffer(data, "<f4", n_embd, at)
+        less_mean = np.frombuffer(data, "<f2", n_texts * n_embd, at + 4 * n_embd)
+        vectors.append(mean + less_mean.astype(np.float32).reshape(n_texts, n_embd))
+        at += 4 * n_embd + 2 * n_texts * n_embd
+    return strings[:n_instructions], strings[n_instructions:], np.array(vectors)
 
 
 def nearest(x):

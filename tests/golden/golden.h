@@ -41,7 +41,8 @@ typedef struct golden_file
 	uint32_t	n_traces;
 	ie_text		instructions[GOLDEN_MAX_INSTRUCTIONS];
 	ie_text    *texts;			/* [n_texts] */
-	const uint8_t *vectors;		/* f16 [n_instructions][n_texts][C] */
+	const uint8_t *means[GOLDEN_MAX_INSTRUCTIONS];	/* f32 [C] each */
+	const uint8_t *vectors[GOLDEN_MAX_INSTRUCTIONS];	/* f16 [n_texts][C] each, less the mean */
 	golden_trace traces[GOLDEN_MAX_TRACES];
 } golden_file;
 
@@ -54,7 +55,7 @@ typedef struct golden_run
 	const char *model_path;
 	ie_compute	compute;
 	uint32_t	n_threads;
-	bool		traces_only;
+	uint32_t	max_texts;		/* only so many of the texts; 0 = all */
 } golden_run;
 
 /* How well one instruction's embeddings agree */
@@ -71,7 +72,7 @@ typedef struct golden_scores
 /* A state is named as in ie_trace: "embd", "l3.attn_out", "l3.out", "norm". */
 typedef struct golden_result
 {
-	golden_scores scores[GOLDEN_MAX_INSTRUCTIONS];	/* not set if traces_only */
+	golden_scores scores[GOLDEN_MAX_INSTRUCTIONS];
 	double		state_error;	/* largest |engine - reference| / |reference| of a state's row */
 	char		state_worst[32];	/* where */
 	char		state_wrong[32];	/* first state over bounds->state, "" if none */
@@ -93,7 +94,7 @@ extern const golden_bounds golden_bounds_quantized;
 bool		golden_compare(const golden_file *golden, const golden_run *run,
 						   const golden_bounds *bounds, golden_result *result);
 
-/* Print the figures under a title; true if all bounds hold. */
+/* Do all bounds hold?  Print the figures under a title (NULL: print nothing). */
 bool		golden_judge(const golden_file *golden, const golden_run *run,
 						 const golden_bounds *bounds, const golden_result *result,
 						 const char *title);

@@ -71,8 +71,12 @@ read_body(ie_reader *r, golden_file *g)
 		if (!read_text(r, &g->texts[i]))
 			return false;
 	}
-	if (!ie_read_bytes(r, (size_t) g->n_instructions * g->n_texts * vector_bytes, &g->vectors))
-		return false;
+	for (uint32_t i = 0; i < g->n_instructions; i++)
+	{
+		if (!ie_read_bytes(r, 2 * vector_bytes, &g->means[i]) ||
+			!ie_read_bytes(r, g->n_texts * vector_bytes, &g->vectors[i]))
+			return false;
+	}
 	for (uint32_t i = 0; i < g->n_traces; i++)
 	{
 		golden_trace *t = &g->traces[i];

@@ -167,13 +167,15 @@ class Reference:
         return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
 
     @torch.no_grad()
-    def embed(self, texts, instruction, batch=16):
+    def embed(self, texts, instruction, batch_tokens=2048):
         """Unit vectors [n, C]"""
         sequences = [self.sequence(text, instruction) for text in texts]
         order = sorted(range(len(texts)), key=lambda i: len(sequences[i][0]))
         out = np.empty((len(texts), self.model.config.hidden_size), np.float32)
-        for begin in range(0, len(order), batch):
-            chunk = order[begin:begin + batch]
+        while order:
+            longest = len(sequences[order[-1]][0])
+            n = max(1, batch_tokens // longest)
+            order, chunk = order[:-n], order[-n:]
             x = self.inputs([sequences[i] for i in chunk])
             states = self.model.model(inputs_embeds=x).last_hidden_state.numpy()
             for i, s in zip(chunk, states):

@@ -15,7 +15,10 @@ The file, little-endian:
     char sha256[64]                 of the model file, before the adapter is merged
     u32 C, L, n_instructions, n_texts, n_traces
     n_instructions + n_texts x      u32 length, UTF-8
-    f16 vectors[n_instructions][n_texts][C]
+    n_instructions x
+        f32 mean[C]                 of the instruction's vectors
+        f16 vectors[n_texts][C]     less the mean: all lie close to it, so that half
+                                    precision would move neighbours otherwise
     n_traces x
         u32 text, instruction, n_rows (T + K), first_row
         f16 states[2 + 2 L][n_rows - first_row][C]
@@ -50,7 +53,7 @@ def read_file(path):
     with opener(path, "rt", encoding="utf-8") as f:
         rows = [json.loads(line) for line in f]
     texts = [row[key] for row in rows for key in TEXT_KEYS if key in row]
-    return list(dict.fromkeys(t[:MAX_CHARACTERS] for t in texts if t))
+    return list(dict.fromkeys(t for t in texts if t))
 
 
 def read_texts(path, limit):
@@ -58,7 +61,7 @@ def read_texts(path, limit):
         return spread(read_file(path), limit)
     files = [read_file(os.path.join(folder, name)) for folder, _, names in sorted(os.walk(path))
              for name in sorted(names) if name.endswith((".jsonl", ".jsonl.gz"))]
-    files = [texts for texts in files if texts]
+    files = [[t[:MAX_CHARACTERS] for t in texts] for texts in files if texts]
     share = -(-limit // len(files)) if limit else 0
     return list(dict.fromkeys(t for texts in files for t in spread(texts, share)))
 
@@ -87,7 +90,9 @@ def write(args, out):
         out.write(packed(text))
     for instruction in INSTRUCTIONS:
         start = time.monotonic()
-        out.write(half(reference.embed(texts, instruction)))
+        vectors = reference.embed(texts, instruction)
+        mean = vectors.mean(0)
+        out.write(mean.astype("<f4").tobytes() + half(vectors - mean))
         print(f"{len(texts)} texts under {instruction!r}: {time.monotonic() - start:.0f} s",
               file=sys.stderr)
     for trace in args.trace:
