@@ -8,6 +8,7 @@
 ## make test           every check there is, from nothing, with a summary line
 ## make unit           engine unit tests, no server        (SAN=1: ASan + UBSan)
 ## make bench-kernels  speed of matrix products at each level of the machine
+## make bench-embed    what an embedding costs in the engine  (MODEL=file, THREADS=2)
 ## make sanitize       pg_regress with the extension under ASan and UBSan
 ## make layers         check the layering of src/ and what the modules link to
 ## make installcheck   pg_regress, on the server named by PGHOST or else on a scratch cluster
@@ -58,7 +59,7 @@ $(BUILD)/unit/%: tests/unit/%.c $(UNIT_HDRS) $(ENGINE_OBJS)
 	$(ENGINE_CC) $(ENGINE_CFLAGS) -Itests/unit $< $(ENGINE_OBJS) -o $@ -lm $(UNIT_LIBS_$*)
 
 unit: $(UNIT_BINS)
-	@fail=0; for t in $(UNIT_BINS); do $$t || fail=1; done; exit $$fail
+	@fail=0; for t in $(UNIT_BINS); do OMP_WAIT_POLICY=passive $$t || fail=1; done; exit $$fail
 
 # the checking path: products against OpenBLAS
 UNIT_LIBS_test_gemm = -lopenblas
@@ -70,6 +71,9 @@ $(BUILD)/bench/%: tests/bench/%.c $(ENGINE_OBJS)
 # TYPE=Q8_0 for other weights, THREADS=2 for one number of threads
 bench-kernels: $(BUILD)/bench/bench_kernels
 	@OMP_WAIT_POLICY=passive $< $(or $(TYPE),Q4_1) $(THREADS)
+
+bench-embed: $(BUILD)/bench/bench_embed
+	@OMP_WAIT_POLICY=passive $< '$(or $(MODEL),$(GOLDEN_MODEL))' $(or $(THREADS),1)
 
 # fuzz, fuzz-run, valgrind
 include tests/fuzz/rules.mk
@@ -161,4 +165,4 @@ clean: clean-build
 clean-build: demo-stop
 	rm -rf build instemb_engine.so tmp_check results regression.diffs regression.out
 
-.PHONY: unit bench-kernels installcheck deps model demo demo-stop test tap majors measure sanitize layers help clean-build
+.PHONY: unit bench-kernels bench-embed installcheck deps model demo demo-stop test tap majors measure sanitize layers help clean-build

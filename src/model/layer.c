@@ -18,6 +18,16 @@ static const size_t poll_f32[IE_CPU_N_LEVELS] = {
 	[IE_CPU_REF] = 2000000, [IE_CPU_AVX2] = 32000000, [IE_CPU_AVX512VNNI] = 64000000
 };
 
+/* Fewer elements than this are done before another thread is awake */
+#define MIN_PARALLEL_ELEMENTS ((size_t) 1 << 17)
+
+/* fn over the T rows of a tile, of row_len elements each */
+static void
+for_rows(const ie_pass *pass, size_t T, size_t row_len, ie_task_fn fn, void *arg)
+{
+	ie_parallel_for(T * row_len >= MIN_PARALLEL_ELEMENTS ? pass->gemm.n_threads : 1, T, fn, arg);
+}
+
 /* -------------------------------------------------------------------- norm */
 
 typedef struct norm_task
@@ -45,7 +55,7 @@ ie_layer_norm(ie_pass *pass, const ie_tile *tile, const float *weight)
 {
 	norm_task	task = {pass, tile, weight};
 
-	ie_parallel_for(pass->gemm.n_threads, tile->T, norm_rows, &task);
+	for_rows(pass, tile->T, pass->config->n_embd, norm_rows, &task);
 }
 
 /* ---------------------------------------------------------------- products */
@@ -155,7 +165,8 @@ ie_layer_store_keys(const ie_pass *pass, const ie_tile *tile)
 {
 	tile_task	task = {pass, tile};
 
-	ie_parallel_for(pass->gemm.n_threads, tile->T, store_keys, &task);
+	for_rows(pass, tile->T, (size_t) pass->config->n_head_kv * pass->config->head_dim, store_keys,
+			 &task);
 }
 
 /* -------------------------------------------------------------- last layer */
@@ -307,7 +318,7 @@ ie_layer_silu_mul(const ie_pass *pass, const ie_tile *tile)
 {
 	tile_task	task = {pass, tile};
 
-	ie_parallel_for(pass->gemm.n_threads, tile->T, silu_mul_rows, &task);
+	for_rows(pass, tile->T, pass->config->n_ff, silu_mul_rows, &task);
 }
 
 /* ------------------------------------------------------------------- trace */

@@ -3,107 +3,9 @@
  *	  ie_embed(): same bits whatever the company, cancel, lack of memory, limits,
  *	  truncation, statistics.
  */
-#include "model_builder.h"
+#include "embed_fixture.h"
 
 #include "model/session.h"
-
-#define N_TEXTS 12
-#define N_SHORT 8				/* the first of them, for the readable kernels, which are slow */
-
-/* The host of a fixture also keeps the size of the largest allocation. */
-typedef struct fixture
-{
-	test_host_state state;		/* first: the host's argument */
-	size_t		largest;
-	ie_host		host;
-	ie_model   *model;
-	size_t		C;
-	char		buffer[N_TEXTS][2048];
-	ie_text		texts[N_TEXTS];
-	float	   *expected;		/* [N_TEXTS, C] each embedded alone, one thread, no cache */
-} fixture;
-
-static const ie_text instruction = {"Is this product suitable for outdoor use?", 41};
-static const ie_session_config plain = {.n_threads = 1};
-
-static ie_session *
-open_session(const ie_model *model, ie_session_config config)
-{
-	ie_session *session = NULL;
-	ie_error	err = {0};
-
-	CHECK_INT(ie_session_create(model, &config, &session, &err), IE_OK);
-	return session;
-}
-
-static ie_code
-embed(ie_session *session, const ie_text *texts, size_t n, float *vectors, ie_embed_stats *stats)
-{
-	const ie_embed_request request = {instruction, texts, n, false};
-	ie_error	err = {0};
-	const ie_code code = ie_embed(session, &request, vectors, stats, &err);
-
-	CHECK_INT(err.code, code);
-	return code;
-}
-
-static void *
-measuring_alloc(void *arg, size_t size)
-{
-	fixture    *f = arg;
-
-	if (size > f->largest)
-		f->largest = size;
-	return test_alloc(&f->state, size);
-}
-
-/* Random words of the given number of bytes, each a token or close to it */
-static void
-fill_text(char *text, size_t len, uint64_t *random)
-{
-	static const char letters[] = "abcdefghijklmnopqrstuvwxyz ....tttteeee";
-
-	for (size_t i = 0; i < len; i++)
-		text[i] = letters[test_random(random) % (sizeof(letters) - 1)];
-	text[len] = '\0';
-}
-
-static void
-open_fixture(fixture *f, const model_spec *spec, uint64_t *random)
-{
-	/* boundaries of tiles and passes lie between */
-	static const size_t lengths[N_TEXTS] = {1, 2, 60, 110, 128, 129, 17, 3, 250, 300, 470, 520};
-	ie_error	err = {0};
-	ie_session *session;
-
-	f->host = test_host(&f->state);
-	f->host.arg = f;
-	f->host.alloc = measuring_alloc;
-	f->largest = 0;
-	f->model = mb_open(&f->host, spec, &err);
-	CHECK_STR(err.message, "");
-	if (f->model == NULL)
-		abort();
-	f->C = spec->n_embd;
-	for (size_t i = 0; i < N_TEXTS; i++)
-	{
-		fill_text(f->buffer[i], lengths[i], random);
-		f->texts[i] = (ie_text) {f->buffer[i], lengths[i]};
-	}
-	f->expected = calloc(N_TEXTS * f->C, sizeof(float));
-	session = open_session(f->model, plain);
-	for (size_t i = 0; i < N_TEXTS; i++)
-		CHECK_INT(embed(session, &f->texts[i], 1, f->expected + i * f->C, NULL), IE_OK);
-	ie_session_free(session);
-}
-
-static void
-close_fixture(fixture *f)
-{
-	free(f->expected);
-	ie_model_close(f->model);
-	CHECK_INT(f->state.n_live, 0);
-}
 
 /* Embed the texts in the given order in calls of n, and compare with the expected bits. */
 static void
@@ -141,8 +43,9 @@ shuffle(size_t *order, size_t n, uint64_t *random)
 	}
 }
 
+/* At each kernel level from lowest on that the machine has */
 static void
-test_same_bits(const fixture *f, uint64_t *random)
+test_same_bits(const fixture *f, ie_cpu_level_id lowest, uint64_t *random)
 {
 	const char *mask = getenv("INSTEMB_CPU");
 	char		saved[32];
@@ -151,7 +54,7 @@ test_same_bits(const fixture *f, uint64_t *random)
 	snprintf(saved, sizeof(saved), "%s", mask != NULL ? mask : "");
 	for (uint32_t n_threads = 1; n_threads <= 3; n_threads++)
 		for (size_t cache_bytes = 0; cache_bytes <= (4u << 20); cache_bytes += 4u << 20)
-			for (int level = 0; level < IE_CPU_N_LEVELS; level++)
+			for (int level = (int) lowest; level < IE_CPU_N_LEVELS; level++)
 			{
 				const size_t n = level == IE_CPU_REF ? N_SHORT : N_TEXTS;
 				ie_session *session;
@@ -576,17 +479,23 @@ nan_norm(const ie_host *host)
 }
 
 int
-main(void)
+main(int argc, char **argv)
 {
-	uint64_t	random = test_seed("test_embed");
+	uint64_t	random;
 	model_spec	spec = model_spec_default();
 	fixture		f;
+
+	/* three threads that spin on a busy machine take minutes; libgomp reads this when loaded */
+	(void) argc;
+	if (getenv("OMP_WAIT_POLICY") == NULL && setenv("OMP_WAIT_POLICY", "passive", 1) == 0)
+		execv("/proc/self/exe", argv);
+	random = test_seed("test_embed");
 
 	spec.n_ctx = 700;
 	spec.n_lookahead = 3;
 	spec.pooling = "daap";
 	open_fixture(&f, &spec, &random);
-	test_same_bits(&f, &random);
+	test_same_bits(&f, IE_CPU_REF, &random);
 	test_lengths(&f, &random);
 	test_prefix_cache(&f, &random);
 	test_cancel(&f);
@@ -603,13 +512,13 @@ main(void)
 	spec.prefix_empty = "";
 	spec.suffix = "\n";
 	open_fixture(&f, &spec, &random);
-	test_same_bits(&f, &random);
+	test_same_bits(&f, ie_cpu_detect(), &random);
 	close_fixture(&f);
 	spec.pooling = NULL;
 	spec.n_lookahead = 0;
 	spec.suffix = "";
 	open_fixture(&f, &spec, &random);
-	test_same_bits(&f, &random);
+	test_same_bits(&f, ie_cpu_detect(), &random);
 	close_fixture(&f);
 
 	test_no_memory(&spec);
