@@ -35,12 +35,12 @@ BEGIN
 		present := present + added;
 		EXIT WHEN added = 0;
 		rate := (present - before) / extract(epoch FROM clock_timestamp() - began);
-		RAISE NOTICE '% / % rows, % rows/s, % s left',
-			lpad(present::text, 4), total, to_char(rate, 'FM990.0'),
-			lpad(ceil((total - present) / rate)::text, 3);
+		RAISE NOTICE '%', format('%4s / %s rows, %s rows/s, %4s s left', present, total,
+			to_char(rate, 'FM990.0'), ceil((total - present) / rate));
 	END LOOP;
 	RAISE NOTICE '% rows with 2 embeddings each, % of them computed now in % s',
-		present, present - before, to_char(extract(epoch FROM clock_timestamp() - began), 'FM9990.0');
+		present, present - before,
+		to_char(extract(epoch FROM clock_timestamp() - began), 'FM9990.0');
 END
 $$;
 

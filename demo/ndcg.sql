@@ -11,8 +11,9 @@ WITH word AS (
 ), product_length AS (
 	SELECT id, sum(n) AS length, avg(sum(n)) OVER () AS mean_length FROM word GROUP BY id
 ), word_weight AS (
-	SELECT word, ln(1 + ((SELECT count(*) FROM product) - count(*) + 0.5) / (count(*) + 0.5)) AS weight
-	FROM word GROUP BY word
+	SELECT word, ln(1 + (total - count(*) + 0.5) / (count(*) + 0.5)) AS weight
+	FROM word, (SELECT count(*) AS total FROM product) AS products
+	GROUP BY word, total
 )
 SELECT q.id AS query, word.id AS product,
 	sum(weight * n * 2.2 / (n + 1.2 * (0.25 + 0.75 * length / mean_length))) AS score

@@ -47,7 +47,8 @@ RESET enable_seqscan;
 -- exact search finds the same rows, by either operator
 SET enable_indexscan = off;
 SELECT count(*) >= 4 AS found FROM by_index JOIN
-	(SELECT id FROM item ORDER BY embedding <~=> instemb('tent number 17', 'What is it?', 'tiny') LIMIT 5) exact
+	(SELECT id FROM item ORDER BY embedding <~=> instemb('tent number 17', 'What is it?', 'tiny')
+	 LIMIT 5) exact
 	USING (id);
 SELECT max(abs((embedding <~=> q) - (embedding::vector(64) <=> q::vector(64)))) < 1e-6 AS equal
 FROM item, (SELECT instemb('a garden chair', 'Who made it?', 'tiny') AS q OFFSET 0) query;
@@ -62,7 +63,7 @@ SELECT round(('[1,0]'::vector <~=> '{1,1}'::real[])::numeric, 4);
 CREATE INDEX item_half ON item USING hnsw ((embedding::halfvec(64)) halfvec_cosine_ops);
 SET enable_seqscan = off;
 SELECT scans($$ SELECT id FROM item
-	ORDER BY embedding::halfvec(64) <=> (SELECT instemb('a tent', 'What is it?', 'tiny'))::halfvec(64)
+	ORDER BY embedding::halfvec(64) <=> instemb('a tent', 'What is it?', 'tiny')::halfvec(64)
 	LIMIT 5 $$, 'item_half');
 RESET enable_seqscan;
 

@@ -51,8 +51,8 @@ class Session:
 
     def ms(self, sql):
         """Milliseconds of a statement, by the server's clock."""
-        self.ask("DO $do$ DECLARE begun timestamptz := clock_timestamp(); BEGIN PERFORM " + sql + "; "
-                 "PERFORM set_config('measure.ms', "
+        self.ask("DO $do$ DECLARE begun timestamptz := clock_timestamp(); "
+                 "BEGIN PERFORM " + sql + "; PERFORM set_config('measure.ms', "
                  "(extract(epoch FROM clock_timestamp() - begun) * 1000)::text, false); END $do$")
         return float(self.ask("SHOW measure.ms"))
 
@@ -91,7 +91,8 @@ def first_call():
     calls = [("a red tent for two persons", "What kind of product is this?"),
              ("a blue tent for six persons", "What sort of product is this?")]
     s = Session()
-    counts = [[s.ask(f"SELECT instemb_token_count('{t}', '{MODEL}')") for t in call] for call in calls]
+    counts = [[s.ask(f"SELECT instemb_token_count('{t}', '{MODEL}')") for t in call]
+              for call in calls]
     assert counts[0] == counts[1], counts
     s.ask("SELECT " + embed(*calls[0]))
     s.close()
@@ -180,7 +181,8 @@ def cancel():
 
 def speed():
     with open(PRODUCTS, encoding="utf-8") as f:
-        texts = [" ".join(x for x in line.rstrip("\n").split("\t")[1:] if x != "\\N") for line in f][:150]
+        rows = [line.rstrip("\n").split("\t")[1:] for line in f][:150]
+    texts = [" ".join(x for x in row if x != "\\N") for row in rows]
     array = "array[" + ", ".join("'" + t.replace("'", "''") + "'" for t in texts) + "]"
     for threads in (1, 2):
         s = Session(f"threads = {threads}", "cache_size = 0")
@@ -197,7 +199,8 @@ def speed():
                f"{len(texts) / ms * 1000:.1f} rows/s", f"{tokens / ms * 1000:.0f} tokens of text/s")
         n = int(s.ask(f"SELECT instemb_token_count(repeat('tent ', 500), '{MODEL}')"))
         ms = s.ms(embed("repeat('tent ', 500)"))
-        report(f"a text of {n} tokens, {threads} thread(s)", f"{ms:.0f} ms", f"{n / ms * 1000:.0f} tokens/s")
+        report(f"a text of {n} tokens, {threads} thread(s)",
+               f"{ms:.0f} ms", f"{n / ms * 1000:.0f} tokens/s")
         s.close()
 
 

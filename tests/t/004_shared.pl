@@ -77,9 +77,10 @@ foreach my $replace ('false', 'true')
 
 		next unless $err =~ /ERROR/;
 		$failed++;
-		like($err, qr/ERROR:.*\b$name\b.*exists/, 'who loses the race is told that the name exists');
+		like($err, qr/ERROR:.*\b$name\b.*exists/, 'who loses the race is told so');
 	}
-	is($failed, $replace eq 'true' ? 0 : 5, "of 6 installations with replace => $replace $failed fail");
+	is($failed, $replace eq 'true' ? 0 : 5,
+		"of 6 installations with replace => $replace $failed fail");
 	like($racers[0]->ask("SELECT instemb_model_info('$name', verify => true)"),
 		qr/sha256/, 'what is there is whole');
 	$_->quit foreach @racers;
@@ -94,8 +95,9 @@ my $s = session($node);
 $s->begin("SELECT instemb_install('killed', '$model', NULL)");
 kill 'KILL', $s->{pid};
 $node->poll_query_until('postgres', 'SELECT true');
+my $info = "SELECT instemb_model_info('killed', verify => true)";
 ok(!-e $node->data_dir . '/instemb/killed.gguf'
-	  || $node->safe_psql('postgres', "SELECT instemb_model_info('killed', verify => true)") =~ /sha256/,
+	  || $node->safe_psql('postgres', $info) =~ /sha256/,
 	'a killed installation leaves no broken model');
 is($node->safe_psql('postgres',
 		"SELECT count(*) FROM instemb_models() WHERE name !~ '^[a-z0-9][a-z0-9_.-]*\$'"),

@@ -45,8 +45,9 @@ foreach my $threads (1, 2)
 $s->ask("CREATE TABLE embedded AS SELECT id, v FROM result1; ANALYZE embedded; "
 	  . 'ALTER TABLE embedded SET (parallel_workers = 2); SET min_parallel_table_scan_size = 0; '
 	  . 'SET parallel_tuple_cost = 0');
-my $nearest = "SELECT count(*), round(sum(v <~=> (SELECT v FROM embedded WHERE id = 1))::numeric, 9) "
-  . 'FROM embedded WHERE v =~= (SELECT v FROM embedded WHERE id = 1)';
+my $first = '(SELECT v FROM embedded WHERE id = 1)';
+my $nearest = "SELECT count(*), round(sum(v <~=> $first)::numeric, 9) FROM embedded "
+  . "WHERE v =~= $first";
 like($s->ask("EXPLAIN $nearest"), qr/Parallel Seq Scan on embedded/, 'distances in parallel');
 my $parallel = $s->ask($nearest);
 $s->ask('SET max_parallel_workers_per_gather = 0');

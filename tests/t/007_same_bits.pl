@@ -45,10 +45,10 @@ sub digests
 
 		$fresh->ask('SET instemb.cache_size = 0');
 		push @got, [ "single, \"$question\"", $question, $fresh->ask("SELECT single($q)") ];
-		push @got, [ "again, prefix known, \"$question\"", $question, $fresh->ask("SELECT single($q)") ];
+		push @got, [ "prefix known, \"$question\"", $question, $fresh->ask("SELECT single($q)") ];
 		$fresh->ask("SELECT instemb('another', 'instruction in between', '$model')");
 		push @got, [ "batch, \"$question\"", $question, $fresh->ask("SELECT batch($q, 1)") ];
-		push @got, [ "batch backwards, \"$question\"", $question, $fresh->ask("SELECT batch($q, -1)") ];
+		push @got, [ "backwards, \"$question\"", $question, $fresh->ask("SELECT batch($q, -1)") ];
 		foreach my $threads (2, 3)
 		{
 			$fresh->ask("SET instemb.max_threads = 3; SET instemb.threads = $threads");
@@ -59,7 +59,7 @@ sub digests
 		}
 		$fresh->ask('RESET instemb.cache_size');
 		$fresh->ask("SELECT single($q)");
-		push @got, [ "from the result cache, \"$question\"", $question, $fresh->ask("SELECT single($q)") ];
+		push @got, [ "from cache, \"$question\"", $question, $fresh->ask("SELECT single($q)") ];
 		$fresh->quit;
 	}
 	return @got;

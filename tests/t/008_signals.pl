@@ -14,7 +14,8 @@ use Time::HiRes qw(sleep);
 my $node = new_node('main');
 need_default_model($node);
 my $model = DEFAULT_MODEL;
-my @signals = (SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGALRM, SIGUSR1, SIGUSR2, SIGCHLD, SIGPIPE, SIGURG);
+my @signals = (
+	SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGALRM, SIGUSR1, SIGUSR2, SIGCHLD, SIGPIPE, SIGURG);
 
 my $s = session($node);
 $s->ask('SET instemb.cache_size = 0; SET instemb.max_threads = 4');

@@ -12,14 +12,18 @@ use Test::More;
 my $node = new_node('main');
 my $s = session($node);
 
-sub sockets
+# What the session has open and matches, sorted.
+sub descriptors
 {
-	return join ' ', sort grep { defined && /^socket:/ } map { readlink } glob("/proc/$s->{pid}/fd/*");
+	my ($pattern) = @_;
+
+	return join ' ',
+	  sort grep { defined && /$pattern/ } map { readlink } glob("/proc/$s->{pid}/fd/*");
 }
 
-sub files
+sub sockets
 {
-	return join ' ', sort grep { defined && /gguf/ } map { readlink } glob("/proc/$s->{pid}/fd/*");
+	return descriptors(qr/^socket:/);
 }
 
 my $before = sockets();
@@ -30,9 +34,10 @@ foreach my $sql ("instemb('a tent', 'what is it?', 'tiny')", 'instemb_models()',
 {
 	$s->ask("SELECT $sql");
 	is(sockets(), $before, "$sql opens none");
-	is(files(), '', 'and leaves no file open');
+	is(descriptors(qr/gguf/), '', 'and leaves no file open');
 }
-foreach my $name ('http://example.com/x', '../tiny', '/etc/passwd', 'tiny/../tiny', '.tiny', 'a..b', '')
+foreach my $name (
+	'http://example.com/x', '../tiny', '/etc/passwd', 'tiny/../tiny', '.tiny', 'a..b', '')
 {
 	like($s->fails("SELECT instemb('a', 'b', '$name')"), qr/ERROR/, "\"$name\" is no model's name");
 }

@@ -33,11 +33,13 @@ foreach my $parameter ('model_dir', 'data_model_dir', 'preload', 'max_threads', 
 foreach my $setting ('model = \'tiny\'', 'threads = 2', 'on_overflow = truncate', 'cache_size = 0',
 	'similarity_threshold = 0.9')
 {
-	($rc, undef, $err) = $node->psql('postgres', "SELECT instemb('a', 'b', 'tiny'); SET instemb.$setting",
+	(undef, undef, $err) = $node->psql('postgres',
+		"SELECT instemb('a', 'b', 'tiny'); SET instemb.$setting",
 		extra_params => [ '-U', 'shop' ]);
 	is($err, '', "but may set instemb.$setting");
 }
-(undef, $out, $err) = $node->psql('postgres', "SELECT instemb('a', 'b', 'tiny'); SHOW instemb.model_dir",
+(undef, $out, undef) = $node->psql('postgres',
+	"SELECT instemb('a', 'b', 'tiny'); SHOW instemb.model_dir",
 	extra_params => [ '-U', 'shop' ]);
 unlike($out, qr/\Q$home\E/, 'nor does it see the directory');
 $node->safe_psql('postgres', 'GRANT SET ON PARAMETER instemb.max_threads TO admin');
@@ -46,11 +48,13 @@ $node->safe_psql('postgres', 'GRANT SET ON PARAMETER instemb.max_threads TO admi
 like($out, qr/^2$/m, 'GRANT SET lets a role set a parameter');
 foreach my $call ("instemb_install('x', 'tiny', 'tiny-adapter')", 'instemb_models()')
 {
-	(undef, undef, $err) = $node->psql('postgres', "SELECT $call", extra_params => [ '-U', 'shop' ]);
+	(undef, undef, $err) =
+	  $node->psql('postgres', "SELECT $call", extra_params => [ '-U', 'shop' ]);
 	like($err, qr/permission denied for function/, "$call is not for everyone");
 }
 $node->safe_psql('postgres', 'GRANT pg_monitor TO admin');
-($rc) = $node->psql('postgres', 'SELECT * FROM instemb_models()', extra_params => [ '-U', 'admin' ]);
+($rc) = $node->psql('postgres', 'SELECT * FROM instemb_models()',
+	extra_params => [ '-U', 'admin' ]);
 is($rc, 0, 'pg_monitor may list the models');
 
 # Databases in other encodings.
@@ -67,10 +71,12 @@ foreach my $encoding ('LATIN1', 'WIN1252')
 	is($node->safe_psql($encoding, $tokens), $node->safe_psql('postgres', $tokens),
 		"$encoding: the tokens of the same characters");
 }
-$node->safe_psql('postgres', "CREATE DATABASE ascii ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0");
+$node->safe_psql('postgres',
+	"CREATE DATABASE ascii ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0");
 $node->safe_psql('ascii', 'CREATE EXTENSION instemb');
 my $plain = "SELECT instemb('a tent', 'what is it?', 'tiny')";
-is($node->safe_psql('ascii', $plain), $node->safe_psql('postgres', $plain), 'SQL_ASCII: plain text');
+is($node->safe_psql('ascii', $plain), $node->safe_psql('postgres', $plain),
+	'SQL_ASCII: plain text');
 (undef, $out, $err) = $node->psql('ascii', "SELECT instemb(E'caf\\xe9', 'b', 'tiny')");
 like($err, qr/ERROR:.*UTF/, 'SQL_ASCII: bytes that are not UTF-8 are an error');
 is($node->safe_psql('ascii', "SELECT instemb(E'caf\\xc3\\xa9', 'b', 'tiny')"),

@@ -9,11 +9,10 @@ use Exporter 'import';
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(sleep time);
 
 our @EXPORT = qw(
   new_node add_models model_path need_default_model DEFAULT_MODEL LONG_TEXT
-  session maps threads signals_blocked tap_median
+  session maps threads signals_blocked
 );
 
 use constant DEFAULT_MODEL => 'smollm2-135m-instruct';
@@ -112,13 +111,6 @@ sub signals_blocked
 		return 0 unless $mask & (1 << ($signal - 1));
 	}
 	return 1;
-}
-
-sub tap_median
-{
-	my @sorted = sort { $a <=> $b } @_;
-
-	return $sorted[ $#sorted / 2 ];
 }
 
 # A psql that stays connected.
