@@ -419,6 +419,7 @@ test_template(void)
 	check_template(&t, "<tool>{x}<tool>", "x", "", "[<tool>]|[<tool>]|");
 	/* other names and half placeholders are text */
 	check_template(&t, "{y}{x", "x", "in", "{|y|}|{|x|");
+	check_template(&t, "{xz}", "x", "in", "{|x|z|}|");
 	check_template(&t, "{}", "", "in", "in|");
 	vb_close(&t);
 	CHECK_INT(state.n_live, 0);
