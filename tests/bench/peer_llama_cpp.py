@@ -1,6 +1,6 @@
 """llama.cpp on the same model file: how fast, and how near the fp32 reference.
 
-    python peer_llama_cpp.py speed MODEL [THREADS]
+    python peer_llama_cpp.py speed MODEL [THREADS [WORDS]]
     python peer_llama_cpp.py check MODEL GOLDEN [N_TEXTS]
 
 "speed" prints the columns of bench_embed for the same texts, so that the two can be
@@ -39,7 +39,7 @@ def make_text(n_words, seed):
 
 
 class Peer:
-    def __init__(self, path, threads, max_tokens):
+    def __init__(self, path, threads, n_seq, max_tokens):
         quiet = L.llama_log_callback(lambda level, text, data: None)
         self.quiet = quiet
         L.llama_log_set(quiet, None)
@@ -48,14 +48,14 @@ class Peer:
         self.vocab = L.llama_model_get_vocab(self.model)
         self.n_embd = L.llama_model_n_embd(self.model)
         p = L.llama_context_default_params()
-        p.n_seq_max = BATCH
-        p.n_ctx = p.n_batch = p.n_ubatch = BATCH * max_tokens
+        p.n_seq_max = n_seq
+        p.n_ctx = p.n_batch = p.n_ubatch = n_seq * max_tokens
         p.kv_unified = False
         p.embeddings = True
         p.pooling_type = L.LLAMA_POOLING_TYPE_LAST
         p.n_threads = p.n_threads_batch = threads
         self.context = L.llama_init_from_model(self.model, p)
-        self.batch = L.llama_batch_init(BATCH * max_tokens, 0, 1)
+        self.batch = L.llama_batch_init(n_seq * max_tokens, 0, 1)
 
     def tokens(self, text, special):
         data = text.encode("utf-8")
@@ -68,8 +68,8 @@ class Peer:
         return self.tokens(prefix, True) + self.tokens(text, False) + self.tokens(SUFFIX, True)
 
     def embed(self, sequences):
-        """At most BATCH token sequences; unit vectors [n, C]"""
-        L.llama_memory_clear(L.llama_get_memory(self.context), True)
+        """At most n_seq token sequences; unit vectors [n, C]"""
+        L.llama_memory_clear(L.llama_get_memory(self.context), False)
         b = self.batch
         n = 0
         for s, ids in enumerate(sequences):
@@ -89,19 +89,19 @@ class Peer:
         return x / np.linalg.norm(x, axis=1, keepdims=True)
 
 
-def speed(path, threads):
-    peer = Peer(path, threads, 512)
+def speed(path, threads, lengths):
+    peer = Peer(path, threads, BATCH, 512)
     print(f"llama.cpp, {threads} threads, {L.llama_print_system_info().decode()}")
     print("%6s %6s %8s %10s %10s %10s %10s"
           % ("words", "batch", "tokens", "ms", "cpu ms", "tokens/s", "per cpu s"))
-    for n_words in (10, 40, 100, 300):
+    for n_words in lengths:
         # the suffix belongs to every text; the instruction does not, since instemb reuses it
         rows = [peer.tokens(make_text(n_words, i), False) + peer.tokens(SUFFIX, True)
                 for i in range(BATCH)]
         n_tokens = sum(map(len, rows))
         for n in (1, BATCH):
             wall = cpu = float("inf")
-            for _ in range(3 if n_words >= 100 else 6):
+            for _ in range(3):
                 wall0, cpu0 = time.monotonic(), time.process_time()
                 for first in range(0, BATCH, n):
                     peer.embed(rows[first:first + n])
@@ -140,10 +140,11 @@ def nearest(x):
 def check(path, golden, n_texts):
     instructions, texts, expected = read_golden(golden)
     chosen = range(0, len(texts), max(1, len(texts) // n_texts)) if n_texts else range(len(texts))
-    peer = Peer(path, 2, 1024)
+    n_seq = 8
+    peer = Peer(path, 2, n_seq, 2048)
     for j, instruction in enumerate(instructions):
         rows = [peer.sequence(texts[i], instruction) for i in chosen]
-        a = np.concatenate([peer.embed(rows[i:i + BATCH]) for i in range(0, len(rows), BATCH)])
+        a = np.concatenate([peer.embed(rows[i:i + n_seq]) for i in range(0, len(rows), n_seq)])
         b = expected[j, list(chosen)]
         b = b / np.linalg.norm(b, axis=1, keepdims=True)
         cos = (a * b).sum(1)
@@ -157,8 +158,9 @@ def check(path, golden, n_texts):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) in (3, 4) and sys.argv[1] == "speed":
-        speed(sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else 2)
+    if len(sys.argv) in (3, 4, 5) and sys.argv[1] == "speed":
+        speed(sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else 2,
+              [int(sys.argv[4])] if len(sys.argv) > 4 else [10, 40, 100, 300])
     elif len(sys.argv) in (4, 5) and sys.argv[1] == "check":
         check(sys.argv[2], sys.argv[3], int(sys.argv[4]) if len(sys.argv) > 4 else 0)
     else:
