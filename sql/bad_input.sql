@@ -139,7 +139,8 @@ SELECT shell('rm large.gguf close.gguf');
 
 -- stopped: by a timeout, by a handler of errors, and in a subtransaction
 SET statement_timeout = '100ms';
-SELECT count(*) FROM instemb(array_fill(repeat('slow ', 100), array[5000]), 'q');
+SELECT count(*) FROM instemb(ARRAY(SELECT repeat('slow ', 100) || i FROM generate_series(1, 5000) AS i),
+                             'q');
 RESET statement_timeout;
 SELECT works();
 DO $$
