@@ -47,11 +47,8 @@ shuffle(size_t *order, size_t n, uint64_t *random)
 static void
 test_same_bits(const fixture *f, ie_cpu_level_id lowest, uint64_t *random)
 {
-	const char *mask = getenv("INSTEMB_CPU");
-	char		saved[32];
 	size_t		order[N_TEXTS];
 
-	snprintf(saved, sizeof(saved), "%s", mask != NULL ? mask : "");
 	for (uint32_t n_threads = 1; n_threads <= 3; n_threads++)
 		for (size_t cache_bytes = 0; cache_bytes <= (4u << 20); cache_bytes += 4u << 20)
 			for (int level = (int) lowest; level < IE_CPU_N_LEVELS; level++)
@@ -62,10 +59,9 @@ test_same_bits(const fixture *f, ie_cpu_level_id lowest, uint64_t *random)
 
 				if (ie_kernels_get((ie_cpu_level_id) level) == NULL)
 					continue;
-				setenv("INSTEMB_CPU", ie_cpu_level_name((ie_cpu_level_id) level), 1);
 				session = open_session(f->model, (ie_session_config)
 									   {.n_threads = n_threads, .prefix_cache_bytes = cache_bytes});
-				CHECK_INT(session->kernels->level, level);
+				session->kernels = ie_kernels_get((ie_cpu_level_id) level);
 				snprintf(what, sizeof(what), "%s, %u threads, cache of %zu bytes",
 						 ie_cpu_level_name((ie_cpu_level_id) level), n_threads, cache_bytes);
 
@@ -77,10 +73,36 @@ test_same_bits(const fixture *f, ie_cpu_level_id lowest, uint64_t *random)
 				check_bits(f, session, order, n, 1, what);
 				ie_session_free(session);
 			}
-	if (saved[0] != '\0')
-		setenv("INSTEMB_CPU", saved, 1);
-	else
-		unsetenv("INSTEMB_CPU");
+}
+
+/*
+ * Products and attention that are cut for the sake of polls, as they are early
+ * for the readable kernels: same bits as in one piece.
+ */
+static void
+test_parts(void)
+{
+	model_spec	spec = model_spec_default();
+	fixture		f;
+	ie_session *session;
+	long		n_polls;
+
+	spec.n_embd = 256;
+	spec.head_dim = 64;
+	spec.n_ff = 512;
+	spec.n_layer = 2;
+	spec.n_ctx = 700;
+	open_fixture(&f, &spec, &(uint64_t) {4711});
+	session = open_session(f.model, plain);
+	f.state.n_polls = 0;
+	check_bits(&f, session, (size_t[]) {9}, 1, 1, "whole products");
+	n_polls = f.state.n_polls;
+	session->kernels = ie_kernels_get(IE_CPU_REF);
+	f.state.n_polls = 0;
+	check_bits(&f, session, (size_t[]) {9}, 1, 1, "products in parts");
+	CHECK(f.state.n_polls > n_polls + 10 || ie_cpu_detect() == IE_CPU_REF);
+	ie_session_free(session);
+	close_fixture(&f);
 }
 
 /* Every length from 1 to 300 tokens, alone and as neighbours */
@@ -521,6 +543,7 @@ main(int argc, char **argv)
 	test_same_bits(&f, ie_cpu_detect(), &random);
 	close_fixture(&f);
 
+	test_parts();
 	test_no_memory(&spec);
 	return test_end("test_embed");
 }
