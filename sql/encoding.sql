@@ -4,15 +4,14 @@
 CREATE DATABASE regress_instemb_latin1 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0;
 CREATE DATABASE regress_instemb_ascii ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0;
 SELECT current_database() AS db, current_setting('instemb.data_model_dir') AS dir \gset
-SELECT instemb_tokens('café naïve', 'tiny') AS tokens, head(instemb('café naïve', 'où?', 'tiny')) AS e \gset
+SELECT instemb_tokens('café naïve', 'tiny') AS tokens, instemb('café naïve', 'où?', 'tiny') AS e \gset
 
 \c regress_instemb_latin1
 CREATE EXTENSION instemb;
 SET instemb.data_model_dir = :'dir';
 SET client_encoding = 'UTF8';
 SELECT instemb_tokens('café naïve', 'tiny') = :'tokens' AS same, octet_length('café');
-SELECT (SELECT array_agg(round(x::numeric, 4) ORDER BY i) FROM unnest(e) WITH ORDINALITY AS u(x, i) WHERE i <= 4) = :'e' AS same
-FROM instemb('café naïve', 'où?', 'tiny') AS e;
+SELECT instemb('café naïve', 'où?', 'tiny') = :'e' AS same;
 SELECT count(DISTINCT e) FROM instemb(array['café naïve', 'cafe naive'], 'où?', 'tiny') AS e;
 CREATE TABLE t (t text, e real[]);
 CREATE TRIGGER embed BEFORE INSERT ON t FOR EACH ROW

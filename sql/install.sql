@@ -7,7 +7,10 @@ SELECT i ->> 'pooling' AS pooling, i ->> 'lookahead_count' AS lookahead_count,
 	   i ->> 'base_sha256' = encode(sha256(get_file('tiny.gguf')), 'hex') AS base,
 	   i ->> 'adapter_sha256' = encode(sha256(get_file('tiny-adapter.gguf')), 'hex') AS adapter
 FROM instemb_model_info('merged', true) AS i;
-SELECT head(instemb('A tent for two', 'Is it for outdoor use?', 'merged'), 6) AS merged;
+SELECT model, d < 0.002 AS near, d > 0.1 AS far
+FROM reference
+CROSS JOIN LATERAL (SELECT instemb(input, instruction, 'merged') <~=> e AS d) AS distance
+WHERE input = 'A tent for two' AND instruction <> '' ORDER BY model;
 
 -- only the server can read and write it, nothing else is left
 SELECT (pg_stat_file(current_setting('instemb.data_model_dir') || '/merged.gguf')).size = length(get_file('merged.gguf')) AS size;
