@@ -41,7 +41,8 @@ typedef struct model_spec
 	const char *architecture;
 	const char *omit;			/* a key or tensor that is left out */
 	void		(*extra_kv) (gguf_builder *b);
-	const char *extra_tensor;	/* an F32 tensor [n_embd] of that name */
+	const char *extra_tensor;	/* a tensor [n_embd] of that name, like a norm */
+	bool		f16_norms;		/* which the engine refuses */
 	uint64_t	seed;
 } model_spec;
 
@@ -220,8 +221,9 @@ mb_block(model_builder *m, const ie_type_traits *type, float size)
 static inline void
 mb_tensor(model_builder *m, const char *name, uint32_t type_id, uint32_t n_in, uint32_t n_out)
 {
-	const ie_type_traits *type = ie_type_find(n_in % IE_QK == 0 ? type_id : IE_TYPE_F32);
 	const bool	is_norm = n_out == 1;
+	const ie_type_traits *type = ie_type_find(is_norm && m->spec->f16_norms ? IE_TYPE_F16 :
+											  n_in % IE_QK == 0 ? type_id : IE_TYPE_F32);
 
 	if (!mb_wanted(m, name))
 		return;
@@ -232,7 +234,10 @@ mb_tensor(model_builder *m, const char *name, uint32_t type_id, uint32_t n_in, u
 		{
 			const float one = 1.0f + 0.3f * test_random_f32(&m->random);
 
-			gb_bytes(&m->data, &one, sizeof(one));
+			if (m->spec->f16_norms)
+				gb_uint(&m->data, ie_f32_to_f16(one), 2);
+			else
+				gb_bytes(&m->data, &one, sizeof(one));
 		}
 		else
 			mb_block(m, type, strcmp(name, "token_embd.weight") == 0 ? 0.7f :

@@ -395,6 +395,32 @@ test_limit(fixture *f)
 	}
 	ie_session_free(session);
 
+	/* prefixes that lie idle are given up for a long text */
+	session = open_session(f->model, (ie_session_config)
+						   {.n_threads = 1, .max_bytes = enough, .prefix_cache_bytes = 4u << 20});
+	for (size_t i = 1; i <= 6; i++)
+	{
+		const ie_embed_request other = {{"How much does it weigh?", 16 + i}, f->texts, 1, false};
+
+		CHECK_INT(ie_embed(session, &other, vectors, NULL, &err), IE_OK);
+	}
+	CHECK(session->prefixes.first->next != NULL);
+	check_bits(f, session, order + N_TEXTS - 1, 1, 1, "after giving up prefixes");
+	CHECK(session->prefixes.first->next == NULL ||
+		  session->prefixes.first->next->next == NULL);
+	CHECK(ie_session_bytes(session) <= enough);
+	ie_session_free(session);
+
+	/* enough for the prefix and a short text only */
+	session = open_session(f->model, (ie_session_config)
+						   {.n_threads = 1, .max_bytes = enough / 2,
+						   .prefix_cache_bytes = 4u << 20});
+	check_bits(f, session, order, 3, 3, "under a low memory limit");
+	CHECK_INT(ie_embed(session, &request, vectors, NULL, &err), IE_LIMIT);
+	CHECK(ie_session_bytes(session) <= enough / 2);
+	check_bits(f, session, order, 3, 3, "after a text that needs too much");
+	ie_session_free(session);
+
 	/* too little: refused before scratch or prefix are allocated */
 	session = open_session(f->model, (ie_session_config)
 						   {.n_threads = 1, .max_bytes = 100000, .prefix_cache_bytes = 4u << 20});
@@ -472,7 +498,7 @@ test_control_tokens(const fixture *f)
 }
 
 static void
-nan_norm(const ie_host *host)
+nan_norm(const ie_host *host, const char *pooling)
 {
 	model_spec	spec = model_spec_default();
 	static const char path[] = "/tmp/instemb_test_nan.gguf";
@@ -485,6 +511,8 @@ nan_norm(const ie_host *host)
 	const float nan = NAN;
 	FILE	   *file;
 
+	spec.n_lookahead = 2;
+	spec.pooling = pooling;
 	mb_save(&spec, path);
 	CHECK_INT(ie_model_open(host, path, &model, &err), IE_OK);
 	file = fopen(path, "r+b");
@@ -525,7 +553,8 @@ main(int argc, char **argv)
 	test_limit(&f);
 	test_arguments(&f);
 	test_control_tokens(&f);
-	nan_norm(&f.host);
+	nan_norm(&f.host, "last");
+	nan_norm(&f.host, "daap");
 	close_fixture(&f);
 
 	/* the other poolings look at other rows; no prefix at all */

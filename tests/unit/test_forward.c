@@ -218,7 +218,7 @@ compute_reference(const ie_model *model, ie_text instruction, ie_text input)
 	ie_error	err;
 	double	   *x;
 
-	if (ie_vocab_bos(model->vocab) >= 0)
+	if (ie_vocab_bos(model->vocab) >= 0 && strncmp(d->prefix.data, "<|endoftext|>", 13) != 0)
 		CHECK(ie_tokens_push(model->host, &tokens, ie_vocab_bos(model->vocab), &err) == IE_OK);
 	CHECK(ie_vocab_encode_template(model->vocab, instruction.len > 0 ? d->prefix : d->prefix_empty,
 								   "instruction", instruction, &tokens, &err) == IE_OK);
@@ -428,6 +428,10 @@ main(void)
 	test_spec(&host, &spec);
 	spec.pooling = "lookahead";
 	spec.add_bos = true;
+	test_spec(&host, &spec);
+	spec.prefix = "<|endoftext|>{instruction}:";	/* with BOS spelled out: not a second one */
+	spec.prefix_empty = "<|endoftext|>";
+	spec.suffix = ".";
 	test_spec(&host, &spec);
 	spec.pooling = "mean";
 	spec.add_bos = false;

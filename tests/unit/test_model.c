@@ -127,6 +127,9 @@ test_missing(void)
 	spec.omit = "llama.attention.head_count_kv";	/* then it is head_count */
 	spec.n_head_kv = spec.n_head;
 	CHECK_INT(try_open(&spec).code, IE_OK);
+	spec.omit = "llama.attention.key_length";	/* then it is n_embd / n_head */
+	spec.n_head = spec.n_head_kv = 6;
+	CHECK_INT(try_open(&spec).code, IE_FORMAT);
 }
 
 /* One key more: name, a number (text if 0 and text is set), and what comes of it */
@@ -152,10 +155,26 @@ add_extra(gguf_builder *b)
 }
 
 static void
-add_not_causal(gguf_builder *b)
+add_causal(gguf_builder *b)
 {
 	gb_kv(b, "llama.attention.causal", GGUF_BOOL);
-	gb_uint(b, 0, 1);
+	gb_uint(b, extra->number != 0, 1);
+}
+
+/* What is shown to users must be text. */
+static void
+test_texts(void)
+{
+	static const extra_key name = {"general.name", 0, "caf\xe9", IE_FORMAT};
+	static const extra_key type = {"general.type", 0, "adapter", IE_INVALID};
+	model_spec	spec = model_spec_default();
+
+	spec.extra_kv = add_extra;
+	spec.omit = "general.name";
+	extra = &name;
+	CHECK_STR(try_open(&spec).message, "metadata key \"general.name\" is not text in UTF-8");
+	extra = &type;
+	CHECK_INT(try_open(&spec).code, IE_INVALID);
 }
 
 static void
@@ -197,8 +216,11 @@ test_keys(void)
 			printf("%s: %s\n", extra->name, err.message);
 		CHECK_INT(err.code, extra->code);
 	}
-	spec.extra_kv = add_not_causal;
+	spec.extra_kv = add_causal;
+	extra = &(extra_key) {.number = 0};
 	CHECK_INT(try_open(&spec).code, IE_UNSUPPORTED);
+	extra = &(extra_key) {.number = 1};
+	CHECK_INT(try_open(&spec).code, IE_OK);
 }
 
 static void
@@ -267,13 +289,15 @@ test_tensors(void)
 		CHECK(strstr(err.message, foreign[i]) != NULL);
 	}
 
-	/* a tensor of the right name and the wrong shape or type, in place of the right one */
 	spec = model_spec_default();
-	spec.omit = "blk.1.attn_k.weight";
-	spec.extra_tensor = "blk.1.attn_k.weight";
-	err = try_open(&spec);		/* omit leaves both out */
-	CHECK_INT(err.code, IE_FORMAT);
-	spec.omit = NULL;
+	spec.f16_norms = true;
+	err = try_open(&spec);
+	CHECK_INT(err.code, IE_UNSUPPORTED);
+	CHECK_STR(err.message, "type F16 of tensor \"output_norm.weight\" is not supported");
+	spec.f16_norms = false;
+	spec.n_lookahead = spec.n_ctx + 1;
+	CHECK_INT(try_open(&spec).code, IE_FORMAT);
+	spec.n_lookahead = 0;
 	spec.extra_tensor = "instemb.lookahead";	/* one dimension: a single vector */
 	CHECK_INT(try_open(&spec).code, IE_OK);
 	spec.extra_tensor = NULL;
@@ -292,6 +316,7 @@ main(void)
 	test_files();
 	test_architecture();
 	test_missing();
+	test_texts();
 	test_keys();
 	test_bounds();
 	test_tensors();
