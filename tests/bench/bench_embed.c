@@ -4,9 +4,10 @@
  *
  * Prints opening time, the first call's extra, private memory, then for texts
  * of several lengths, one per call and in batches, milliseconds per text and
- * tokens per second (positions computed; the instruction is reused).  CPU
- * columns count the time of all threads, and hardly depend on what else the
- * machine does; best of some rounds each.
+ * tokens per second (positions computed; the instruction is reused), and how
+ * long a cancel would have had to wait at most.  CPU columns count the time of
+ * all threads, and hardly depend on what else the machine does; best of some
+ * rounds each.
  */
 #include "instemb.h"
 
@@ -32,8 +33,6 @@ host_free(void *arg, void *p)
 	free(p);
 }
 
-static const ie_host host = {NULL, host_alloc, host_free, NULL};
-
 static double
 now_ms(clockid_t clock)
 {
@@ -41,6 +40,25 @@ now_ms(clockid_t clock)
 
 	clock_gettime(clock, &t);
 	return (double) t.tv_sec * 1e3 + (double) t.tv_nsec / 1e6;
+}
+
+/* How far apart polls are, in CPU time of the calling thread: a cancel waits as long */
+typedef struct poll_gap
+{
+	double		last_ms;
+	double		longest_ms;
+} poll_gap;
+
+static bool
+host_should_stop(void *arg)
+{
+	poll_gap   *gap = arg;
+	const double now = now_ms(CLOCK_THREAD_CPUTIME_ID);
+
+	if (now - gap->last_ms > gap->longest_ms)
+		gap->longest_ms = now - gap->last_ms;
+	gap->last_ms = now;
+	return false;
 }
 
 /* Private_Dirty of this process in kB */
@@ -148,6 +166,8 @@ main(int argc, char **argv)
 {
 	static const size_t lengths[] = {10, 40, 100, 300};
 	static bench b;
+	poll_gap	gap = {0};
+	const ie_host host = {&gap, host_alloc, host_free, host_should_stop};
 	ie_session_config config = {.n_threads = 1, .prefix_cache_bytes = 16u << 20};
 	const long	kb0 = private_kb();
 	ie_model   *model = NULL;
@@ -194,6 +214,7 @@ main(int argc, char **argv)
 	printf("after 240 words: %ld kB private, of which session %zu kB\n", private_kb() - kb0,
 		   ie_session_bytes(b.session) / 1024);
 
+	gap.longest_ms = 0;
 	printf("%6s %6s %8s %10s %10s %10s %10s\n", "words", "batch", "tokens", "ms", "cpu ms",
 		   "tokens/s", "per cpu s");
 	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++)
@@ -201,6 +222,7 @@ main(int argc, char **argv)
 		measure(&b, lengths[i], 1);
 		measure(&b, lengths[i], BATCH);
 	}
+	printf("longest time between two polls: %.2f cpu ms\n", gap.longest_ms);
 	free(b.vectors);
 	ie_session_free(b.session);
 	ie_model_close(model);
