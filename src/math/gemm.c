@@ -33,17 +33,27 @@ tile_count(size_t T)
 	return T / IE_TILE_ROWS + (T % IE_TILE_ROWS != 0);
 }
 
+/* n_tiles times n, or more than there can be if that overflows */
+static size_t
+times(size_t n_tiles, size_t n)
+{
+	size_t		result;
+
+	return ie_size_mul(n_tiles, n, &result) ? result : SIZE_MAX;
+}
+
 ie_qrows
 ie_qrows_take(ie_arena *arena, size_t T, size_t n_cols)
 {
-	size_t		n_tiles = n_cols / IE_QK * IE_TILE_PARTS;
-	ie_qrows	rows = {n_cols, NULL};
+	const size_t n = tile_count(T);
 
-	/* where the product overflows, so does the count of tiles */
-	if (!ie_size_mul(tile_count(T), n_tiles, &n_tiles))
-		n_tiles = SIZE_MAX;
-	rows.tiles = IE_TAKE(arena, n_tiles, ie_qtile);
-	return rows;
+	return (ie_qrows)
+	{
+		.n_cols = n_cols,
+		.tiles = IE_TAKE(arena, times(n, n_cols / IE_QK), ie_qtile),
+		.n_outliers = IE_TAKE(arena, n, uint32_t),
+		.outliers = IE_TAKE(arena, times(n, ie_max_outliers(n_cols)), ie_outliers)
+	};
 }
 
 bool
@@ -71,7 +81,9 @@ quantize_tiles(void *arg, size_t begin, size_t end, int thread)
 	ie_qrows	out = rows->q;
 
 	(void) thread;
-	out.tiles += begin * (out.n_cols / IE_QK) * IE_TILE_PARTS;
+	out.tiles += begin * (out.n_cols / IE_QK);
+	out.n_outliers += begin;
+	out.outliers += begin * ie_max_outliers(out.n_cols);
 	work->gemm->kernels->quantize_rows(rows->x + t0 * rows->ldx, rows->ldx, t1 - t0, &out);
 }
 

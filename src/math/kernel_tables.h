@@ -23,11 +23,15 @@ ie_quantize_special(float max, ie_qtile *tile, size_t row)
 	tile->sum[row] = 0;
 }
 
-/* Magnitude beyond which a row's block needs a second part; NaN or infinite if the row is */
+/*
+ * The magnitude beyond which a row's element is an outlier.  Infinity, and so
+ * none, where the sum is not finite, or so small that squares were lost and
+ * the bound on their number would not hold.
+ */
 static inline float
 ie_outlier_limit(float square_sum, size_t n)
 {
-	return IE_OUTLIER * sqrtf(square_sum / (float) n);
+	return square_sum >= 1e-30f ? IE_OUTLIER * sqrtf(square_sum / (float) n) : INFINITY;
 }
 
 /* Unroll the loop that follows, whose count is a constant of at most n */

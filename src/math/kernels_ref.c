@@ -29,8 +29,8 @@ ref_dot(const float *a, const float *b, size_t n)
 
 /* --------------------------------------------------------------- activations */
 
-/* One row of one tile; x: [IE_QK].  Returns max|x|, or 0 if that is tiny or not finite. */
-static float
+/* One row of one tile; x: [IE_QK] */
+static void
 quantize_block(const float *x, ie_qtile *tile, size_t row)
 {
 	uint32_t	max_bits = 0;
@@ -51,7 +51,7 @@ quantize_block(const float *x, ie_qtile *tile, size_t row)
 	if (!(max >= IE_QUANT_MIN && max < INFINITY))
 	{
 		ie_quantize_special(max, tile, row);
-		return 0.0f;
+		return;
 	}
 	inverse = 127.0f / max;
 	for (int i = 0; i < IE_QK; i++)
@@ -64,41 +64,46 @@ quantize_block(const float *x, ie_qtile *tile, size_t row)
 	tile->d[row] = max / 127.0f;
 	tile->s[row] = tile->d[row] * (float) sum;
 	tile->sum[row] = sum;
-	return max;
-}
-
-/* What the first part's rounding lost, into the second part */
-static void
-quantize_residual(const float *x, ie_qtile *tile, size_t row)
-{
-	float		residual[IE_QK];
-
-	if (!tile->more)
-		memset(tile + 1, 0, sizeof(*tile));
-	tile->more = 1;
-	for (int i = 0; i < IE_QK; i++)
-		residual[i] = fmaf(-tile->d[row], (float) tile->q[row][i], x[i]);
-	quantize_block(residual, tile + 1, row);
 }
 
 static void
 ref_quantize_rows(const float *x, size_t ldx, size_t T, const ie_qrows *out)
 {
-	size_t		n_blocks = out->n_cols / IE_QK;
+	const size_t n_blocks = out->n_cols / IE_QK;
+	const size_t max_outliers = ie_max_outliers(out->n_cols);
 
 	for (size_t t = 0; t < T; t++, x += ldx)
 	{
-		ie_qtile   *tile = out->tiles + t / IE_TILE_ROWS * n_blocks * IE_TILE_PARTS;
-		size_t		row = t % IE_TILE_ROWS;
-		float		limit = ie_outlier_limit(ref_dot(x, x, out->n_cols), out->n_cols);
+		const size_t row = t % IE_TILE_ROWS;
+		ie_qtile   *tiles = out->tiles + t / IE_TILE_ROWS * n_blocks;
+		uint32_t   *n_outliers = out->n_outliers + t / IE_TILE_ROWS;
+		ie_outliers *outliers = out->outliers + t / IE_TILE_ROWS * max_outliers;
+		const float limit = ie_outlier_limit(ref_dot(x, x, out->n_cols), out->n_cols);
+		uint32_t	n = 0;
 
-		for (size_t b = 0; b < n_blocks; b++, tile += IE_TILE_PARTS)
+		if (row == 0)
 		{
-			if (row == 0)
-				tile->more = 0;
-			if (quantize_block(x + b * IE_QK, tile, row) > limit)
-				quantize_residual(x + b * IE_QK, tile, row);
+			memset(outliers, 0, max_outliers * sizeof(*outliers));
+			*n_outliers = 0;
 		}
+		for (size_t b = 0; b < n_blocks; b++)
+		{
+			float		rest[IE_QK];
+
+			for (size_t i = 0; i < IE_QK; i++)
+			{
+				rest[i] = x[b * IE_QK + i];
+				if (fabsf(rest[i]) > limit)
+				{
+					outliers[n].column[row] = (uint32_t) (b * IE_QK + i);
+					outliers[n].x[row] = rest[i];
+					rest[i] = 0.0f;
+					n++;
+				}
+			}
+			quantize_block(rest, &tiles[b], row);
+		}
+		*n_outliers = n > *n_outliers ? n : *n_outliers;
 	}
 }
 
@@ -112,67 +117,61 @@ store(const ie_panel_args *args, size_t t, size_t r, float sum)
 	*y = args->add ? *y + sum : sum;
 }
 
+/* Weight of a column as the integer kernels see it */
+static int
+weight(ie_panel_kind kind, const ie_panel_block *w, size_t r, size_t i)
+{
+	uint8_t		q = w->q[i / 4][r][i % 4];
+
+	return kind == IE_PANEL_U8 ? q : (int8_t) q;
+}
+
+/* Output r of row t */
+static float
+panel_sum(ie_panel_kind kind, const ie_panel_block *panel, const ie_qrows *x, size_t t, size_t r)
+{
+	const size_t n_blocks = x->n_cols / IE_QK;
+	const ie_qtile *tiles = x->tiles + t / IE_TILE_ROWS * n_blocks;
+	const ie_outliers *outliers = x->outliers + t / IE_TILE_ROWS * ie_max_outliers(x->n_cols);
+	const size_t row = t % IE_TILE_ROWS;
+	float		acc = 0.0f;
+
+	for (size_t b = 0; b < n_blocks; b++)
+	{
+		int32_t		isum = 0;
+
+		for (size_t i = 0; i < IE_QK; i++)
+			isum += weight(kind, &panel[b], r, i) * tiles[b].q[row][i];
+		acc = fmaf((float) isum, panel[b].d[r] * tiles[b].d[row], acc);
+		if (kind == IE_PANEL_U8)
+			acc = fmaf(panel[b].m[r], tiles[b].s[row], acc);
+	}
+	for (size_t i = 0; i < x->n_outliers[t / IE_TILE_ROWS]; i++)
+	{
+		const size_t column = outliers[i].column[row];
+		const ie_panel_block *block = &panel[column / IE_QK];
+		float		q = (float) weight(kind, block, r, column % IE_QK);
+		float		w = kind == IE_PANEL_U8 ? fmaf(block->d[r], q, block->m[r]) : block->d[r] * q;
+
+		acc = fmaf(outliers[i].x[row], w, acc);
+	}
+	return acc;
+}
+
 static void
 ref_panel_u8(const ie_panel_block *panel, const ie_qrows *x, size_t T, const ie_panel_args *args)
 {
-	size_t		n_blocks = x->n_cols / IE_QK;
-
 	for (size_t t = 0; t < T; t++)
-	{
-		const ie_qtile *tiles = x->tiles + t / IE_TILE_ROWS * n_blocks * IE_TILE_PARTS;
-		const size_t row = t % IE_TILE_ROWS;
-
 		for (size_t r = 0; r < args->n_rows; r++)
-		{
-			float		acc = 0.0f;
-
-			for (size_t b = 0; b < n_blocks * IE_TILE_PARTS; b++)
-			{
-				const ie_panel_block *w = &panel[b / IE_TILE_PARTS];
-				const ie_qtile *tile = &tiles[b];
-				int32_t		isum = 0;
-
-				if (b % IE_TILE_PARTS > 0 && !tile[-1].more)
-					continue;
-				for (int i = 0; i < IE_QK; i++)
-					isum += w->q[i / 4][r][i % 4] * tile->q[row][i];
-				acc = fmaf((float) isum, w->d[r] * tile->d[row], acc);
-				acc = fmaf(w->m[r], tile->s[row], acc);
-			}
-			store(args, t, r, acc);
-		}
-	}
+			store(args, t, r, panel_sum(IE_PANEL_U8, panel, x, t, r));
 }
 
 static void
 ref_panel_s8(const ie_panel_block *panel, const ie_qrows *x, size_t T, const ie_panel_args *args)
 {
-	size_t		n_blocks = x->n_cols / IE_QK;
-
 	for (size_t t = 0; t < T; t++)
-	{
-		const ie_qtile *tiles = x->tiles + t / IE_TILE_ROWS * n_blocks * IE_TILE_PARTS;
-		const size_t row = t % IE_TILE_ROWS;
-
 		for (size_t r = 0; r < args->n_rows; r++)
-		{
-			float		acc = 0.0f;
-
-			for (size_t b = 0; b < n_blocks * IE_TILE_PARTS; b++)
-			{
-				const ie_panel_block *w = &panel[b / IE_TILE_PARTS];
-				const ie_qtile *tile = &tiles[b];
-				int32_t		isum = 0;
-
-				if (b % IE_TILE_PARTS > 0 && !tile[-1].more)
-					continue;
-				for (int i = 0; i < IE_QK; i++)
-					isum += (int8_t) w->q[i / 4][r][i % 4] * tile->q[row][i];
-				acc = fmaf((float) isum, w->d[r] * tile->d[row], acc);
-			}
-			store(args, t, r, acc);
-		}
-	}
+			store(args, t, r, panel_sum(IE_PANEL_S8, panel, x, t, r));
 }
 
 static void

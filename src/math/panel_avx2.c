@@ -69,27 +69,61 @@ quantize_32(const float *x, __m256 inverse, int8_t *q)
 	return _mm256_add_epi32(_mm256_add_epi32(v[0], v[1]), _mm256_add_epi32(v[2], v[3]));
 }
 
-/*
- * 8 rows of one part, their scales side by side; x[r]: [IE_QK].  Returns max|x|
- * of each row, 0 where that is tiny or not finite.
- */
-AVX2_INLINE __m256
-quantize_part(const float *const *x, ie_qtile *tile)
+/* Move a row's outliers among 32 floats, from column on, to its list; rest: the others */
+AVX2_INLINE uint32_t
+split_outliers(const float *x, uint32_t column, float limit, float *rest, ie_outliers *outliers,
+			   size_t row, uint32_t n)
+{
+	const __m256 sign = _mm256_set1_ps(-0.0f);
+
+	for (uint32_t i = 0; i < IE_QK; i += 8)
+	{
+		__m256		v = _mm256_loadu_ps(x + i);
+		__m256		is_outlier = _mm256_cmp_ps(_mm256_andnot_ps(sign, v), _mm256_set1_ps(limit),
+											   _CMP_GT_OQ);
+		unsigned	mask = (unsigned) _mm256_movemask_ps(is_outlier);
+
+		_mm256_storeu_ps(rest + i, _mm256_andnot_ps(is_outlier, v));
+		for (; mask != 0; mask &= mask - 1, n++)
+		{
+			uint32_t	at = i + (uint32_t) __builtin_ctz(mask);
+
+			outliers[n].column[row] = column + at;
+			outliers[n].x[row] = x[at];
+		}
+	}
+	return n;
+}
+
+/* Fill 8 lists with zeros up to the longest; returns its length */
+static uint32_t
+pad_outliers(ie_outliers *outliers, const uint32_t *n)
+{
+	uint32_t	max = 0;
+
+	for (size_t r = 0; r < IE_TILE_ROWS; r++)
+		max = n[r] > max ? n[r] : max;
+	for (size_t r = 0; r < IE_TILE_ROWS; r++)
+		for (uint32_t i = n[r]; i < max; i++)
+		{
+			outliers[i].column[r] = 0;
+			outliers[i].x[r] = 0.0f;
+		}
+	return max;
+}
+
+/* 8 rows of one tile, their scales side by side; x[r]: [IE_QK], max: max|x[r]| */
+AVX2_INLINE void
+quantize_tile(const float *const *x, __m256 max, ie_qtile *tile)
 {
 	const __m256 v127 = _mm256_set1_ps(127.0f);
 	__m256i		v[IE_TILE_ROWS];
 	float		maxima[IE_TILE_ROWS];
 	float		inverse[IE_TILE_ROWS];
-	__m256		max,
-				d,
-				is_normal;
+	__m256		d;
 	__m256i		sum;
 	int			normal;
 
-	UNROLL(8)
-	for (size_t r = 0; r < IE_TILE_ROWS; r++)
-		v[r] = magnitudes(x[r]);
-	max = _mm256_castsi256_ps(reduce_rows(true, v));
 	_mm256_storeu_ps(inverse, _mm256_div_ps(v127, max));
 	UNROLL(8)
 	for (size_t r = 0; r < IE_TILE_ROWS; r++)
@@ -99,68 +133,79 @@ quantize_part(const float *const *x, ie_qtile *tile)
 	_mm256_storeu_ps(tile->d, d);
 	_mm256_storeu_ps(tile->s, _mm256_mul_ps(d, _mm256_cvtepi32_ps(sum)));
 	_mm256_storeu_si256((__m256i *) tile->sum, sum);
-	is_normal = _mm256_and_ps(_mm256_cmp_ps(max, _mm256_set1_ps(IE_QUANT_MIN), _CMP_GE_OQ),
-							  _mm256_cmp_ps(max, _mm256_set1_ps(INFINITY), _CMP_LT_OQ));
-	normal = _mm256_movemask_ps(is_normal);
+	normal = _mm256_movemask_ps(
+		_mm256_and_ps(_mm256_cmp_ps(max, _mm256_set1_ps(IE_QUANT_MIN), _CMP_GE_OQ),
+					  _mm256_cmp_ps(max, _mm256_set1_ps(INFINITY), _CMP_LT_OQ)));
 	_mm256_storeu_ps(maxima, max);
 	for (size_t r = 0; normal != 0xff && r < IE_TILE_ROWS; r++)
 		if ((normal >> r & 1) == 0)
 			ie_quantize_special(maxima[r], tile, r);
-	return _mm256_and_ps(max, is_normal);
 }
 
-/* What rounding lost of the rows in the mask; zeros of the others */
-AVX2_INLINE void
-quantize_residuals(const float *const *x, int rows, ie_qtile *tile)
+/* The tiles of 8 rows; returns the number of outliers of the row that has most */
+AVX2_INLINE uint32_t
+quantize_8_rows(const float *const *rows, size_t n_cols, ie_qtile *tile, ie_outliers *outliers)
 {
-	float		residual[IE_TILE_ROWS][IE_QK];
-	const float *pointers[IE_TILE_ROWS];
+	float		limits[IE_TILE_ROWS];
+	uint32_t	n_outliers[IE_TILE_ROWS];
 
 	for (size_t r = 0; r < IE_TILE_ROWS; r++)
 	{
-		__m256		d = _mm256_broadcast_ss(&tile->d[r]);
-
-		pointers[r] = residual[r];
-		for (size_t i = 0; i < IE_QK; i += 8)
-		{
-			__m128i		bytes = _mm_loadl_epi64((const __m128i *) (tile->q[r] + i));
-			__m256		q = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes));
-			__m256		rest = _mm256_fnmadd_ps(d, q, _mm256_loadu_ps(x[r] + i));
-
-			_mm256_storeu_ps(residual[r] + i, rows >> r & 1 ? rest : _mm256_setzero_ps());
-		}
+		limits[r] = ie_outlier_limit(ie_avx2_dot(rows[r], rows[r], n_cols), n_cols);
+		n_outliers[r] = 0;
 	}
-	quantize_part(pointers, tile + 1);
+	for (size_t column = 0; column < n_cols; column += IE_QK, tile++)
+	{
+		const float *x[IE_TILE_ROWS];
+		float		rest[IE_TILE_ROWS][IE_QK];
+		__m256i		v[IE_TILE_ROWS];
+		__m256		max;
+		int			larger;
+
+		UNROLL(8)
+		for (size_t r = 0; r < IE_TILE_ROWS; r++)
+		{
+			x[r] = rows[r] + column;
+			v[r] = magnitudes(x[r]);
+		}
+		max = _mm256_castsi256_ps(reduce_rows(true, v));
+		larger = _mm256_movemask_ps(_mm256_cmp_ps(max, _mm256_loadu_ps(limits), _CMP_GT_OQ));
+		if (larger != 0)
+		{
+			for (size_t r = 0; r < IE_TILE_ROWS; r++)
+			{
+				if ((larger >> r & 1) != 0)
+				{
+					n_outliers[r] = split_outliers(x[r], (uint32_t) column, limits[r], rest[r],
+												   outliers, r, n_outliers[r]);
+					x[r] = rest[r];
+				}
+				v[r] = magnitudes(x[r]);
+			}
+			max = _mm256_castsi256_ps(reduce_rows(true, v));
+		}
+		quantize_tile(x, max, tile);
+	}
+	return pad_outliers(outliers, n_outliers);
 }
 
 AVX2 void
 ie_avx2_quantize_rows(const float *x, size_t ldx, size_t T, const ie_qrows *out)
 {
-	ie_qtile   *tile = out->tiles;
+	ie_qtile   *tiles = out->tiles;
+	uint32_t   *n_outliers = out->n_outliers;
+	ie_outliers *outliers = out->outliers;
 
 	for (size_t t = 0; t < T; t += IE_TILE_ROWS)
 	{
 		const float *rows[IE_TILE_ROWS];
-		float		limits[IE_TILE_ROWS];
 
 		/* where rows end within a tile, the last one is done again */
 		for (size_t r = 0; r < IE_TILE_ROWS; r++)
-		{
 			rows[r] = x + (t + r < T ? t + r : T - 1) * ldx;
-			limits[r] = ie_outlier_limit(ie_avx2_dot(rows[r], rows[r], out->n_cols), out->n_cols);
-		}
-		for (size_t b = 0; b < out->n_cols / IE_QK; b++, tile += IE_TILE_PARTS)
-		{
-			__m256		max = quantize_part(rows, tile);
-			int			outliers = _mm256_movemask_ps(_mm256_cmp_ps(max, _mm256_loadu_ps(limits),
-																	_CMP_GT_OQ));
-
-			tile->more = outliers != 0;
-			if (outliers != 0)
-				quantize_residuals(rows, outliers, tile);
-			for (size_t r = 0; r < IE_TILE_ROWS; r++)
-				rows[r] += IE_QK;
-		}
+		*n_outliers++ = quantize_8_rows(rows, out->n_cols, tiles, outliers);
+		tiles += out->n_cols / IE_QK;
+		outliers += ie_max_outliers(out->n_cols);
 	}
 }
 
@@ -262,11 +307,36 @@ dot_s8(const uint8_t *w, const int8_t *x, const int n, __m256i *isum)
 	}
 }
 
-/* n rows, from row t on, of the activations x of one tile: all 16 outputs */
-AVX2_INLINE void
-multiply_rows(const ie_panel_kind kind, const int n, const ie_panel_block *panel, const ie_qtile *x,
-			  size_t n_blocks, size_t t, const ie_panel_args *args, ie_ahead *ahead)
+/* acc of outputs r0 .. r0 + 7, and x times their weights of a column */
+AVX2_INLINE __m256
+add_outlier(const ie_panel_kind kind, const ie_panel_block *panel, size_t r0, uint32_t column,
+			float x, __m256 acc)
 {
+	/* 1 times the column's byte and 0 times the three beside it */
+	static const uint32_t select[4] = {0x1, 0x100, 0x10000, 0x1000000};
+	const ie_panel_block *block = panel + column / IE_QK;
+	__m256i		q = _mm256_load_si256((const __m256i *) block->q[column % IE_QK / 4][r0]);
+	__m256		d = _mm256_load_ps(block->d + r0);
+	__m256		w;
+
+	q = _mm256_maddubs_epi16(_mm256_set1_epi32((int) select[column % 4]), q);
+	w = _mm256_cvtepi32_ps(_mm256_madd_epi16(q, _mm256_set1_epi16(1)));
+	if (kind == IE_PANEL_U8)
+		w = _mm256_fmadd_ps(d, w, _mm256_load_ps(block->m + r0));
+	else
+		w = _mm256_mul_ps(d, w);
+	return _mm256_fmadd_ps(_mm256_set1_ps(x), w, acc);
+}
+
+/* n rows, from row t on: all 16 outputs */
+AVX2_INLINE void
+multiply_rows(const ie_panel_kind kind, const int n, const ie_panel_block *panel,
+			  const ie_qrows *x, size_t t, const ie_panel_args *args, ie_ahead *ahead)
+{
+	const size_t n_blocks = x->n_cols / IE_QK;
+	const ie_qtile *tiles = x->tiles + t / IE_TILE_ROWS * n_blocks;
+	const ie_outliers *outliers = x->outliers + t / IE_TILE_ROWS * ie_max_outliers(x->n_cols);
+	const uint32_t n_outliers = x->n_outliers[t / IE_TILE_ROWS];
 	const size_t row = t % IE_TILE_ROWS;
 
 	for (size_t r0 = 0; r0 < IE_PANEL_ROWS; r0 += 8)
@@ -279,33 +349,34 @@ multiply_rows(const ie_panel_kind kind, const int n, const ie_panel_block *panel
 		for (size_t b = 0; b < n_blocks; b++)
 		{
 			const uint8_t *w = &panel[b].q[0][r0][0];
-			const ie_qtile *part = x + b * IE_TILE_PARTS;
 			const __m256 d = _mm256_load_ps(panel[b].d + r0);
+			const ie_qtile *tile = tiles + b;
+			__m256i		isum[MAX_ROWS];
 
 			ie_ahead_step(ahead, AHEAD_LINES);
-			for (int n_more = part->more; n_more >= 0; n_more--, part++)
+			if (kind == IE_PANEL_U8)
+				dot_u8(w, tile->q[row], n, isum);
+			else
+				dot_s8(w, tile->q[row], n, isum);
+			UNROLL(4)
+			for (int i = 0; i < n; i++)
 			{
-				__m256i		isum[MAX_ROWS];
+				__m256		dd = _mm256_mul_ps(d, _mm256_set1_ps(tile->d[row + (size_t) i]));
 
+				acc[i] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(isum[i]), dd, acc[i]);
 				if (kind == IE_PANEL_U8)
-					dot_u8(w, part->q[row], n, isum);
-				else
-					dot_s8(w, part->q[row], n, isum);
-				UNROLL(4)
-				for (int i = 0; i < n; i++)
-				{
-					__m256		dd = _mm256_mul_ps(d, _mm256_set1_ps(part->d[row + (size_t) i]));
-
-					acc[i] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(isum[i]), dd, acc[i]);
-					if (kind == IE_PANEL_U8)
-						acc[i] = _mm256_fmadd_ps(_mm256_load_ps(panel[b].m + r0),
-												 _mm256_set1_ps(part->s[row + (size_t) i]), acc[i]);
-				}
+					acc[i] = _mm256_fmadd_ps(_mm256_load_ps(panel[b].m + r0),
+											 _mm256_set1_ps(tile->s[row + (size_t) i]), acc[i]);
 			}
 		}
+		for (uint32_t o = 0; o < n_outliers; o++)
+			UNROLL(4)
+			for (size_t i = 0; i < (size_t) n; i++)
+				acc[i] = add_outlier(kind, panel, r0, outliers[o].column[row + i],
+									 outliers[o].x[row + i], acc[i]);
 		UNROLL(4)
-		for (int i = 0; i < n; i++)
-			store8(args, t + (size_t) i, r0, acc[i]);
+		for (size_t i = 0; i < (size_t) n; i++)
+			store8(args, t + i, r0, acc[i]);
 	}
 }
 
@@ -313,29 +384,24 @@ AVX2_INLINE void
 multiply(const ie_panel_kind kind, const ie_panel_block *panel, const ie_qrows *x, size_t T,
 		 const ie_panel_args *args)
 {
-	const size_t n_blocks = x->n_cols / IE_QK;
 	ie_ahead	ahead = ie_ahead_begin(args);
 
 	for (size_t t = 0; t < T; t += MAX_ROWS)
-	{
-		const ie_qtile *tile = x->tiles + t / IE_TILE_ROWS * n_blocks * IE_TILE_PARTS;
-
 		switch (T - t)
 		{
 			case 1:
-				multiply_rows(kind, 1, panel, tile, n_blocks, t, args, &ahead);
+				multiply_rows(kind, 1, panel, x, t, args, &ahead);
 				break;
 			case 2:
-				multiply_rows(kind, 2, panel, tile, n_blocks, t, args, &ahead);
+				multiply_rows(kind, 2, panel, x, t, args, &ahead);
 				break;
 			case 3:
-				multiply_rows(kind, 3, panel, tile, n_blocks, t, args, &ahead);
+				multiply_rows(kind, 3, panel, x, t, args, &ahead);
 				break;
 			default:
-				multiply_rows(kind, 4, panel, tile, n_blocks, t, args, &ahead);
+				multiply_rows(kind, 4, panel, x, t, args, &ahead);
 				break;
 		}
-	}
 	ie_ahead_finish(&ahead);
 }
 

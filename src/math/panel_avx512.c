@@ -36,56 +36,80 @@ broadcast4(const int8_t *q)
 
 /* --------------------------------------------------------- quantised products */
 
+/* acc, and x times the weights of a column */
+AVX512_INLINE __m512
+add_outlier(const ie_panel_kind kind, const ie_panel_block *panel, uint32_t column, float x,
+			__m512 acc)
+{
+	/* 1 times the column's byte and 0 times the three beside it */
+	static const uint32_t select[4] = {0x1, 0x100, 0x10000, 0x1000000};
+	const ie_panel_block *block = panel + column / IE_QK;
+	__m512i		q = _mm512_dpbusd_epi32(_mm512_setzero_si512(),
+										_mm512_set1_epi32((int) select[column % 4]),
+										_mm512_load_si512(block->q[column % IE_QK / 4]));
+	__m512		d = _mm512_load_ps(block->d);
+	__m512		w;
+
+	if (kind == IE_PANEL_U8)
+		w = _mm512_fmadd_ps(d, _mm512_cvtepi32_ps(q), _mm512_load_ps(block->m));
+	else
+		w = _mm512_mul_ps(d, _mm512_cvtepi32_ps(q));
+	return _mm512_fmadd_ps(_mm512_set1_ps(x), w, acc);
+}
+
 /*
- * n rows of the tiles x, outputs from row t on.  Signed weights go in as
- * w + 128, and 128 * sum(x) is taken off: integers, so nothing is rounded.
+ * n rows from row t on, t % 8 == 0.  Signed weights go in as w + 128, and
+ * 128 * sum(x) is taken off: integers, so nothing is rounded.
  */
 AVX512_INLINE void
-multiply_rows(const ie_panel_kind kind, const int n, const ie_panel_block *panel, const ie_qtile *x,
-			  size_t n_blocks, size_t t, const ie_panel_args *args, ie_ahead *ahead)
+multiply_rows(const ie_panel_kind kind, const int n, const ie_panel_block *panel,
+			  const ie_qrows *x, size_t t, const ie_panel_args *args, ie_ahead *ahead)
 {
+	const size_t n_blocks = x->n_cols / IE_QK;
+	const ie_qtile *tile = x->tiles + t / IE_TILE_ROWS * n_blocks;
+	const ie_outliers *outliers = x->outliers + t / IE_TILE_ROWS * ie_max_outliers(x->n_cols);
+	const uint32_t n_outliers = x->n_outliers[t / IE_TILE_ROWS];
 	__m512		acc[MAX_ROWS];
 
 	UNROLL(8)
 	for (int i = 0; i < n; i++)
 		acc[i] = _mm512_setzero_ps();
-	for (size_t b = 0; b < n_blocks; b++, panel++, x += IE_TILE_PARTS)
+	for (size_t b = 0; b < n_blocks; b++, tile++)
 	{
-		const ie_qtile *part = x;
-		const __m512 d = _mm512_load_ps(panel->d);
+		const __m512 d = _mm512_load_ps(panel[b].d);
+		__m512i		isum[MAX_ROWS];
 
 		ie_ahead_step(ahead, AHEAD_LINES);
-		for (int n_more = x->more; n_more >= 0; n_more--, part++)
+		UNROLL(8)
+		for (int i = 0; i < n; i++)
+			isum[i] = kind == IE_PANEL_U8 ? _mm512_setzero_si512() :
+				_mm512_set1_epi32(-128 * tile->sum[i]);
+		UNROLL(8)
+		for (int g = 0; g < IE_QK / 4; g++)
 		{
-			__m512i		isum[MAX_ROWS];
+			__m512i		w = _mm512_load_si512(panel[b].q[g]);
 
+			if (kind == IE_PANEL_S8)
+				w = _mm512_xor_si512(w, _mm512_set1_epi8((char) 0x80));
 			UNROLL(8)
 			for (int i = 0; i < n; i++)
-				isum[i] = kind == IE_PANEL_U8 ? _mm512_setzero_si512() :
-					_mm512_set1_epi32(-128 * part->sum[i]);
-			UNROLL(8)
-			for (int g = 0; g < IE_QK / 4; g++)
-			{
-				__m512i		w = _mm512_load_si512(panel->q[g]);
+				isum[i] = _mm512_dpbusd_epi32(isum[i], w, broadcast4(tile->q[i] + 4 * g));
+		}
+		UNROLL(8)
+		for (int i = 0; i < n; i++)
+		{
+			__m512		dd = _mm512_mul_ps(d, _mm512_set1_ps(tile->d[i]));
 
-				if (kind == IE_PANEL_S8)
-					w = _mm512_xor_si512(w, _mm512_set1_epi8((char) 0x80));
-				UNROLL(8)
-				for (int i = 0; i < n; i++)
-					isum[i] = _mm512_dpbusd_epi32(isum[i], w, broadcast4(part->q[i] + 4 * g));
-			}
-			UNROLL(8)
-			for (int i = 0; i < n; i++)
-			{
-				__m512		dd = _mm512_mul_ps(d, _mm512_set1_ps(part->d[i]));
-
-				acc[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(isum[i]), dd, acc[i]);
-				if (kind == IE_PANEL_U8)
-					acc[i] = _mm512_fmadd_ps(_mm512_load_ps(panel->m), _mm512_set1_ps(part->s[i]),
-											 acc[i]);
-			}
+			acc[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(isum[i]), dd, acc[i]);
+			if (kind == IE_PANEL_U8)
+				acc[i] = _mm512_fmadd_ps(_mm512_load_ps(panel[b].m), _mm512_set1_ps(tile->s[i]),
+										 acc[i]);
 		}
 	}
+	for (uint32_t o = 0; o < n_outliers; o++)
+		UNROLL(8)
+		for (int i = 0; i < n; i++)
+			acc[i] = add_outlier(kind, panel, outliers[o].column[i], outliers[o].x[i], acc[i]);
 	UNROLL(8)
 	for (int i = 0; i < n; i++)
 		store16(args, t + (size_t) i, acc[i]);
@@ -95,36 +119,34 @@ AVX512_INLINE void
 multiply(const ie_panel_kind kind, const ie_panel_block *panel, const ie_qrows *x, size_t T,
 		 const ie_panel_args *args)
 {
-	const size_t n_blocks = x->n_cols / IE_QK;
-	const ie_qtile *tile = x->tiles;
 	ie_ahead	ahead = ie_ahead_begin(args);
 
-	for (size_t t = 0; t < T; t += MAX_ROWS, tile += n_blocks * IE_TILE_PARTS)
+	for (size_t t = 0; t < T; t += MAX_ROWS)
 		switch (T - t)
 		{
 			case 1:
-				multiply_rows(kind, 1, panel, tile, n_blocks, t, args, &ahead);
+				multiply_rows(kind, 1, panel, x, t, args, &ahead);
 				break;
 			case 2:
-				multiply_rows(kind, 2, panel, tile, n_blocks, t, args, &ahead);
+				multiply_rows(kind, 2, panel, x, t, args, &ahead);
 				break;
 			case 3:
-				multiply_rows(kind, 3, panel, tile, n_blocks, t, args, &ahead);
+				multiply_rows(kind, 3, panel, x, t, args, &ahead);
 				break;
 			case 4:
-				multiply_rows(kind, 4, panel, tile, n_blocks, t, args, &ahead);
+				multiply_rows(kind, 4, panel, x, t, args, &ahead);
 				break;
 			case 5:
-				multiply_rows(kind, 5, panel, tile, n_blocks, t, args, &ahead);
+				multiply_rows(kind, 5, panel, x, t, args, &ahead);
 				break;
 			case 6:
-				multiply_rows(kind, 6, panel, tile, n_blocks, t, args, &ahead);
+				multiply_rows(kind, 6, panel, x, t, args, &ahead);
 				break;
 			case 7:
-				multiply_rows(kind, 7, panel, tile, n_blocks, t, args, &ahead);
+				multiply_rows(kind, 7, panel, x, t, args, &ahead);
 				break;
 			default:
-				multiply_rows(kind, 8, panel, tile, n_blocks, t, args, &ahead);
+				multiply_rows(kind, 8, panel, x, t, args, &ahead);
 				break;
 		}
 	ie_ahead_finish(&ahead);

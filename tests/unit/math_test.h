@@ -51,6 +51,37 @@ guard_f32(size_t n)
 	return guard_new(n * sizeof(float));
 }
 
+/* Storage for T quantised rows, each part before a guard page of its own */
+typedef struct guarded_qrows
+{
+	guard		tiles;
+	guard		n_outliers;
+	guard		outliers;
+	ie_qrows	q;
+} guarded_qrows;
+
+static inline guarded_qrows
+guarded_qrows_new(size_t T, size_t n_cols)
+{
+	const size_t n = (T + IE_TILE_ROWS - 1) / IE_TILE_ROWS;
+	guarded_qrows g = {
+		.tiles = guard_new(n * (n_cols / IE_QK) * sizeof(ie_qtile)),
+		.n_outliers = guard_new(n * sizeof(uint32_t)),
+		.outliers = guard_new(n * ie_max_outliers(n_cols) * sizeof(ie_outliers))
+	};
+
+	g.q = (ie_qrows) {n_cols, g.tiles.data, g.n_outliers.data, g.outliers.data};
+	return g;
+}
+
+static inline void
+guarded_qrows_free(guarded_qrows *g)
+{
+	guard_free(&g->tiles);
+	guard_free(&g->n_outliers);
+	guard_free(&g->outliers);
+}
+
 /* The lengths at which vector loops go wrong */
 static const size_t odd_lengths[] = {
 	1, 2, 3, 5, 7, 8, 9, 11, 13, 15, 16, 17, 23, 31, 32, 33, 47, 63, 64, 65, 95, 96, 97, 128, 131

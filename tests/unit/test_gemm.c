@@ -67,6 +67,9 @@ make_problem(ie_type type, size_t T, size_t n_in, size_t n_out)
 	for (size_t o = 0; o < n_out; o++)
 		traits->dequantize(data + o * row_bytes, n_in, p.dense + o * n_in);
 	fill_f32(p.x, T * n_in, FILL_RANDOM, &seed);
+	/* outliers here and there */
+	for (size_t i = test_random(&seed) % 100; i < T * n_in; i += 1 + test_random(&seed) % 100)
+		p.x[i] *= 30.0f;
 	fill_f32(p.y0, T * n_out, FILL_RANDOM, &seed);
 	ie_qrows_take(&arena, T, n_in / IE_QK * IE_QK);
 	p.tiles = aligned_alloc(64, arena.used);
@@ -124,8 +127,7 @@ tolerance(const problem *p, bool integer, size_t t, size_t o)
 		size += w * fabs(p->x[t * p->w.n_in + k]);
 		if (integer)
 		{
-			const ie_qtile *tile =
-				&p->rows.q.tiles[(t / 8 * (p->w.n_in / IE_QK) + k / IE_QK) * IE_TILE_PARTS];
+			const ie_qtile *tile = &p->rows.q.tiles[t / 8 * (p->w.n_in / IE_QK) + k / IE_QK];
 
 			quantizing += 0.5 * tile->d[t % 8] * w;
 			/* a min and a scaled number may cancel: their roundings do not */
@@ -306,7 +308,7 @@ test_storage(void)
 
 	ie_qrows_take(&plan, 9, 64);
 	CHECK(!plan.overflow);
-	CHECK(plan.used >= 2 * 2 * IE_TILE_PARTS * sizeof(ie_qtile));
+	CHECK(plan.used >= 2 * (2 * sizeof(ie_qtile) + 8 * sizeof(ie_outliers) + sizeof(uint32_t)));
 	ie_qrows_take(&plan, SIZE_MAX, 32);
 	CHECK(plan.overflow);
 	plan = (ie_arena) {0};

@@ -57,8 +57,8 @@ fast_dot(const ie_kernels *k)
 static void
 ref_quantize(void)
 {
-	ie_qtile	tile[IE_TILE_PARTS];
-	ie_qrows	rows = {IE_QK, tile};
+	guarded_qrows g = guarded_qrows_new(1, IE_QK);
+	const ie_qtile *tile = g.q.tiles;
 
 	for (int round = 0; round < 300; round++)
 	{
@@ -69,7 +69,8 @@ ref_quantize(void)
 		fill_f32(x, IE_QK, FILL_RANDOM, &seed);
 		for (int i = 0; i < IE_QK; i++)
 			max = fmax(max, fabsf(x[i]));
-		ref->quantize_rows(x, IE_QK, 1, &rows);
+		ref->quantize_rows(x, IE_QK, 1, &g.q);
+		CHECK_INT(g.q.n_outliers[0], 0);
 		CHECK_NEAR(tile->d[0], max / 127.0, max * 1e-9);
 		for (int i = 0; i < IE_QK; i++)
 		{
@@ -80,47 +81,84 @@ ref_quantize(void)
 		CHECK_INT(tile->sum[0], sum);
 		CHECK_NEAR(tile->s[0], sum * (double) tile->d[0], 1e-4);
 	}
+	guarded_qrows_free(&g);
 }
 
-/*
- * A block with an outlier has a second part, which leaves an error 254 times
- * smaller; the row beside it has zeros there, and a block without has none.
- */
+/* Large numbers go into their row's list; the others are quantised as if they were 0 */
 static void
-ref_quantize_outlier(void)
+ref_quantize_outliers(void)
 {
-	ie_qtile	tiles[2 * IE_TILE_PARTS];
-	ie_qrows	rows = {2 * IE_QK, tiles};
-	float		x[2][2 * IE_QK];
+	guarded_qrows g = guarded_qrows_new(3, 4 * IE_QK);
+	guarded_qrows h = guarded_qrows_new(3, 4 * IE_QK);
+	float		x[3][4 * IE_QK];
 
-	fill_f32(x[0], 4 * IE_QK, FILL_RANDOM, &seed);
-	x[0][37] = 40.0f;
-	ref->quantize_rows(x[0], 2 * IE_QK, 2, &rows);
-	CHECK_INT(tiles[0].more, 0);
-	CHECK_INT(tiles[2].more, 1);
-	for (int i = 0; i < IE_QK; i++)
-	{
-		double		first = tiles[2].q[0][i] * (double) tiles[2].d[0];
-		double		second = tiles[3].q[0][i] * (double) tiles[3].d[0];
+	fill_f32(x[0], 12 * IE_QK, FILL_RANDOM, &seed);
+	x[0][37] = 400.0f;
+	x[0][100] = -300.0f;
+	x[2][127] = 50.0f;
+	ref->quantize_rows(x[0], 4 * IE_QK, 3, &g.q);
+	CHECK_INT(g.q.n_outliers[0], 2);
+	CHECK_INT(g.q.outliers[0].column[0], 37);
+	CHECK(g.q.outliers[0].x[0] == 400.0f);
+	CHECK_INT(g.q.outliers[1].column[0], 100);
+	CHECK(g.q.outliers[1].x[0] == -300.0f);
+	CHECK_INT(g.q.outliers[0].column[2], 127);
+	CHECK(g.q.outliers[0].x[2] == 50.0f);
+	/* shorter lists end with zeros */
+	CHECK(g.q.outliers[0].column[1] == 0 && g.q.outliers[0].x[1] == 0.0f);
+	CHECK(g.q.outliers[1].column[1] == 0 && g.q.outliers[1].x[1] == 0.0f);
+	CHECK(g.q.outliers[1].column[2] == 0 && g.q.outliers[1].x[2] == 0.0f);
+	x[0][37] = x[0][100] = x[2][127] = 0.0f;
+	ref->quantize_rows(x[0], 4 * IE_QK, 3, &h.q);
+	CHECK_INT(h.q.n_outliers[0], 0);
+	for (int b = 0; b < 4; b++)
+		for (int t = 0; t < 3; t++)
+		{
+			CHECK(memcmp(g.q.tiles[b].q[t], h.q.tiles[b].q[t], IE_QK) == 0);
+			CHECK(g.q.tiles[b].d[t] == h.q.tiles[b].d[t]);
+		}
+	guarded_qrows_free(&g);
+	guarded_qrows_free(&h);
+}
 
-		CHECK_NEAR(first + second, x[0][IE_QK + i], 40.0 / 127.0 / 254.0 * 0.501);
-		CHECK_INT(tiles[3].q[1][i], 0);
-	}
-	CHECK(tiles[3].d[1] == 0.0f && tiles[3].s[1] == 0.0f && tiles[3].sum[1] == 0);
+/* As many outliers as there can be: equal ones among zeros, of sizes whose squares are lost */
+static void
+most_outliers(const ie_kernels *k)
+{
+	static const float sizes[] = {1.0f, -1e15f, 1e-14f, 1e-18f, 1e-25f, 1e-38f, 1e25f, 3e38f};
+
+	for (size_t n_cols = 32; n_cols <= 576; n_cols += 32)
+		for (size_t s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++)
+			for (size_t n = 1; n <= n_cols; n += n < 40 ? 1 : 50)
+			{
+				guarded_qrows g = guarded_qrows_new(1, n_cols);
+				float		x[576] = {0};
+				const bool	in_range = fabsf(sizes[s]) > 1e-14f && fabsf(sizes[s]) < 1e16f;
+				const float least_cols = (float) n * IE_OUTLIER * IE_OUTLIER;
+
+				for (size_t i = 0; i < n; i++)
+					x[n_cols - 1 - i] = sizes[s];
+				k->quantize_rows(x, n_cols, 1, &g.q);
+				CHECK(g.q.n_outliers[0] <= ie_max_outliers(n_cols));
+				/* where both sides are equal, rounding decides */
+				if (in_range && least_cols != (float) n_cols)
+					CHECK_INT(g.q.n_outliers[0], least_cols < (float) n_cols ? n : 0);
+				guarded_qrows_free(&g);
+			}
 }
 
 /* Ties go to the even number: 0.5, 1.5, 2.5 of the step 1 */
 static void
 ref_quantize_ties(void)
 {
-	ie_qtile	tile[IE_TILE_PARTS];
-	ie_qrows	rows = {IE_QK, tile};
-	float		x[IE_QK] = {127.0f, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f, -2.5f, 126.5f};
-	static const int expected[] = {127, 0, 2, 2, 0, -2, -2, 126};
+	guarded_qrows g = guarded_qrows_new(1, IE_QK);
+	float		x[IE_QK] = {127.0f, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f, -2.5f, 126.5f, 125.5f};
+	static const int expected[] = {127, 0, 2, 2, 0, -2, -2, 126, 126};
 
-	ref->quantize_rows(x, IE_QK, 1, &rows);
-	for (int i = 0; i < 8; i++)
-		CHECK_INT(tile->q[0][i], expected[i]);
+	ref->quantize_rows(x, IE_QK, 1, &g.q);
+	for (int i = 0; i < 9; i++)
+		CHECK_INT(g.q.tiles->q[0][i], expected[i]);
+	guarded_qrows_free(&g);
 }
 
 /* Blocks of zeros or tiny values, and with an infinity or a NaN */
@@ -131,65 +169,74 @@ quantize_special(const ie_kernels *k)
 
 	for (size_t s = 0; s < sizeof(specials) / sizeof(specials[0]); s++)
 	{
-		ie_qtile	tile[IE_TILE_PARTS];
-		ie_qrows	rows = {IE_QK, tile};
+		guarded_qrows g = guarded_qrows_new(1, IE_QK);
+		const ie_qtile *tile = g.q.tiles;
 		float		x[IE_QK] = {0};
 		bool		finite = isfinite(specials[s]);
 
 		x[s] = specials[s];
 		x[31] = finite ? 0.0f : 2.0f;
-		memset(tile, 0x55, sizeof(tile));
-		k->quantize_rows(x, IE_QK, 1, &rows);
+		memset(g.q.tiles, 0x55, sizeof(*tile));
+		k->quantize_rows(x, IE_QK, 1, &g.q);
+		CHECK_INT(g.q.n_outliers[0], 0);
 		for (int i = 0; i < IE_QK; i++)
 			CHECK_INT(tile->q[0][i], 0);
 		CHECK_INT(tile->sum[0], 0);
-		CHECK_INT(tile->more, 0);
 		CHECK(finite ? tile->d[0] == 0.0f : isnan(tile->d[0]));
 		CHECK(finite ? tile->s[0] == 0.0f : isnan(tile->s[0]));
+		guarded_qrows_free(&g);
 	}
 }
 
+/* Is row t the same in both, list of outliers included? */
 static bool
-same_row(const ie_qtile *a, const ie_qtile *b, size_t row)
+same_row(const ie_qrows *a, const ie_qrows *b, size_t t)
 {
-	return a->more == b->more && memcmp(a->q[row], b->q[row], IE_QK) == 0 &&
-		a->sum[row] == b->sum[row] &&
-		memcmp(&a->d[row], &b->d[row], sizeof(float)) == 0 &&
-		memcmp(&a->s[row], &b->s[row], sizeof(float)) == 0;
+	const size_t tile = t / IE_TILE_ROWS;
+	const size_t row = t % IE_TILE_ROWS;
+	const size_t n_blocks = a->n_cols / IE_QK;
+	const ie_outliers *oa = a->outliers + tile * ie_max_outliers(a->n_cols);
+	const ie_outliers *ob = b->outliers + tile * ie_max_outliers(b->n_cols);
+
+	for (size_t i = tile * n_blocks; i < (tile + 1) * n_blocks; i++)
+		if (memcmp(a->tiles[i].q[row], b->tiles[i].q[row], IE_QK) != 0 ||
+			a->tiles[i].sum[row] != b->tiles[i].sum[row] ||
+			!same_bits("d", &a->tiles[i].d[row], &b->tiles[i].d[row], 1) ||
+			!same_bits("s", &a->tiles[i].s[row], &b->tiles[i].s[row], 1))
+			return false;
+	for (size_t i = 0; i < b->n_outliers[tile]; i++)
+		if (oa[i].column[row] != ob[i].column[row] ||
+			!same_bits("outlier", &oa[i].x[row], &ob[i].x[row], 1))
+			return false;
+	return a->n_outliers[tile] == b->n_outliers[tile];
 }
 
 static void
 fast_quantize(const ie_kernels *k)
 {
 	quantize_special(k);
+	most_outliers(k);
 	for (int how = 0; how < N_FILLS; how++)
 		for (size_t T = 1; T <= 17; T++)
 		{
-			size_t		n_cols = 32 * (1 + T % 3);
+			size_t		n_cols = 32 * (1 + T % 5);
 			size_t		ldx = n_cols + T % 2;
 			size_t		n_x = (T - 1) * ldx + n_cols;
-			size_t		n_bytes = (T + 7) / 8 * (n_cols / IE_QK) * IE_TILE_PARTS * sizeof(ie_qtile);
 			guard		x = guard_f32(n_x);
-			guard		a = guard_new(n_bytes);
-			guard		b = guard_new(n_bytes);
-			ie_qrows	actual = {n_cols, a.data};
-			ie_qrows	expected = {n_cols, b.data};
+			guarded_qrows a = guarded_qrows_new(T, n_cols);
+			guarded_qrows b = guarded_qrows_new(T, n_cols);
 
 			fill_f32(x.data, n_x, how, &seed);
-			k->quantize_rows(x.data, ldx, T, &actual);
-			ref->quantize_rows(x.data, ldx, T, &expected);
+			/* outliers here and there */
+			for (size_t i = test_random(&seed) % 50; i < n_x; i += 1 + test_random(&seed) % 50)
+				((float *) x.data)[i] *= 30.0f;
+			k->quantize_rows(x.data, ldx, T, &a.q);
+			ref->quantize_rows(x.data, ldx, T, &b.q);
 			for (size_t t = 0; t < T; t++)
-				for (size_t i = 0; i < n_cols / IE_QK; i++)
-				{
-					const size_t first = (t / 8 * (n_cols / IE_QK) + i) * IE_TILE_PARTS;
-
-					CHECK(same_row(&actual.tiles[first], &expected.tiles[first], t % 8));
-					if (expected.tiles[first].more)
-						CHECK(same_row(&actual.tiles[first + 1], &expected.tiles[first + 1], t % 8));
-				}
+				CHECK(same_row(&a.q, &b.q, t));
 			guard_free(&x);
-			guard_free(&a);
-			guard_free(&b);
+			guarded_qrows_free(&a);
+			guarded_qrows_free(&b);
 		}
 }
 
@@ -500,7 +547,8 @@ main(void)
 	CHECK(ie_kernels_select()->level == ie_cpu_detect());
 	ref_dot();
 	ref_quantize();
-	ref_quantize_outlier();
+	ref_quantize_outliers();
+	most_outliers(ref);
 	ref_quantize_ties();
 	quantize_special(ref);
 	ref_rms_norm();

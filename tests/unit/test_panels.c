@@ -25,12 +25,11 @@ typedef struct panel_case
 typedef struct panel_buffers
 {
 	guard		panel;
-	guard		tiles;			/* quantised activations */
-	guard		x;				/* float activations, [T, n_in] */
+	guarded_qrows quantized;	/* activations, quantised */
+	guard		x;				/* or floats, [T, n_in] */
 	guard		y;
 	size_t		n_y;
-	ie_qrows	q;
-	ie_panel_args out;
+	ie_panel_args args;
 } panel_buffers;
 
 static int8_t
@@ -64,13 +63,11 @@ fill_tiles(const ie_qrows *rows, const panel_case *c)
 	size_t		n_blocks = c->n_in / IE_QK;
 
 	for (size_t t = 0; t < c->T; t++)
-		for (size_t b = 0; b < n_blocks * IE_TILE_PARTS; b++)
+		for (size_t b = 0; b < n_blocks; b++)
 		{
-			ie_qtile   *tile = &rows->tiles[t / IE_TILE_ROWS * n_blocks * IE_TILE_PARTS + b];
+			ie_qtile   *tile = &rows->tiles[t / IE_TILE_ROWS * n_blocks + b];
 			size_t		row = t % IE_TILE_ROWS;
 
-			if (row == 0)
-				tile->more = b % IE_TILE_PARTS == 0 && test_random(&seed) % 3 == 0;
 			tile->sum[row] = 0;
 			for (size_t i = 0; i < IE_QK; i++)
 			{
@@ -83,6 +80,27 @@ fill_tiles(const ie_qrows *rows, const panel_case *c)
 			tile->d[row] = test_random_f32(&seed);
 			tile->s[row] = tile->d[row] * (float) tile->sum[row];
 		}
+}
+
+/* Lists of 0 to as many outliers as fit, anywhere, that end with zeros */
+static void
+fill_outliers(const ie_qrows *rows, const panel_case *c)
+{
+	for (size_t tile = 0; tile < (c->T + 7) / 8; tile++)
+	{
+		ie_outliers *outliers = rows->outliers + tile * ie_max_outliers(c->n_in);
+		uint32_t	n = (uint32_t) (test_random(&seed) % (ie_max_outliers(c->n_in) + 1));
+
+		rows->n_outliers[tile] = n;
+		for (uint32_t i = 0; i < n; i++)
+			for (uint32_t row = 0; row < IE_TILE_ROWS; row++)
+			{
+				bool		ended = i > n * row / IE_TILE_ROWS;
+
+				outliers[i].column[row] = ended ? 0 : (uint32_t) (test_random(&seed) % c->n_in);
+				outliers[i].x[row] = ended ? 0.0f : 50.0f * test_random_f32(&seed);
+			}
+	}
 }
 
 static panel_buffers
@@ -103,12 +121,12 @@ setup(const panel_case *c)
 	else
 	{
 		b.panel = guard_new(n_blocks * sizeof(ie_panel_block));
-		b.tiles = guard_new((c->T + 7) / 8 * n_blocks * IE_TILE_PARTS * sizeof(ie_qtile));
-		b.q = (ie_qrows) {c->n_in, b.tiles.data};
+		b.quantized = guarded_qrows_new(c->T, c->n_in);
 		fill_panel(b.panel.data, c);
-		fill_tiles(&b.q, c);
+		fill_tiles(&b.quantized.q, c);
+		fill_outliers(&b.quantized.q, c);
 	}
-	b.out = (ie_panel_args) {b.y.data, c->ldy, c->n_rows, c->add, b.panel.data, 100};
+	b.args = (ie_panel_args) {b.y.data, c->ldy, c->n_rows, c->add, b.panel.data, 100};
 	return b;
 }
 
@@ -119,58 +137,80 @@ teardown(panel_buffers *b)
 	guard_free(&b->panel);
 	if (b->x.data != NULL)
 		guard_free(&b->x);
-	if (b->tiles.data != NULL)
-		guard_free(&b->tiles);
+	if (b->quantized.q.tiles != NULL)
+		guarded_qrows_free(&b->quantized);
 }
 
 static void
 multiply(const ie_kernels *k, const panel_case *c, const panel_buffers *b, float *y)
 {
-	ie_panel_args out = b->out;
+	ie_panel_args args = b->args;
 
-	out.y = y;
+	args.y = y;
 	if (c->kind == IE_PANEL_U8)
-		k->panel_u8(b->panel.data, &b->q, c->T, &out);
+		k->panel_u8(b->panel.data, &b->quantized.q, c->T, &args);
 	else if (c->kind == IE_PANEL_S8)
-		k->panel_s8(b->panel.data, &b->q, c->T, &out);
+		k->panel_s8(b->panel.data, &b->quantized.q, c->T, &args);
 	else
-		k->panel_f32(b->panel.data, c->n_in, b->x.data, c->n_in, c->T, &out);
+		k->panel_f32(b->panel.data, c->n_in, b->x.data, c->n_in, c->T, &args);
+}
+
+/* A panel's weight as a number: what the kernels take it for; *size: of its two parts */
+static double
+panel_weight(const void *panel, ie_panel_kind kind, size_t k, size_t r, double *size)
+{
+	const ie_panel_block *block = (const ie_panel_block *) panel + k / IE_QK;
+	const size_t group = k % IE_QK / 4;
+	double		w;
+
+	switch (kind)
+	{
+		case IE_PANEL_U8:
+			w = (double) block->d[r] * block->q[group][r][k % 4];
+			*size = fabs(w) + fabsf(block->m[r]);
+			return w + block->m[r];
+		case IE_PANEL_S8:
+			w = (double) block->d[r] * (int8_t) block->q[group][r][k % 4];
+			break;
+		default:
+			w = ((const float *) panel)[k * IE_PANEL_ROWS + r];
+			break;
+	}
+	*size = fabs(w);
+	return w;
 }
 
 /* Output (t, r) in double; *size receives the sum of the terms' magnitudes */
 static double
 exact(const panel_case *c, const panel_buffers *b, size_t t, size_t r, double *size)
 {
-	double		sum = c->add ? b->out.y[t * c->ldy + r] : 0.0;
+	const ie_qrows *q = &b->quantized.q;
+	double		sum = c->add ? b->args.y[t * c->ldy + r] : 0.0;
+	double		w_size;
 
 	*size = fabs(sum);
 	for (size_t k = 0; k < c->n_in; k++)
 	{
-		double		w,
-					x;
+		const double w = panel_weight(b->panel.data, c->kind, k, r, &w_size);
+		double		x;
 
 		if (c->kind == IE_PANEL_F32)
-		{
-			w = ((const float *) b->panel.data)[k * IE_PANEL_ROWS + r];
 			x = ((const float *) b->x.data)[t * c->n_in + k];
-			*size += fabs(w * x);
-		}
 		else
 		{
-			const ie_panel_block *block = (const ie_panel_block *) b->panel.data + k / IE_QK;
-			const ie_qtile *tile =
-				&b->q.tiles[(t / 8 * (c->n_in / IE_QK) + k / IE_QK) * IE_TILE_PARTS];
-			uint8_t		q = block->q[k % IE_QK / 4][r][k % 4];
-			double		m = c->kind == IE_PANEL_U8 ? block->m[r] : 0.0;
+			const ie_qtile *tile = &q->tiles[t / 8 * (c->n_in / IE_QK) + k / IE_QK];
 
-			w = (double) block->d[r] * (c->kind == IE_PANEL_U8 ? q : (int8_t) q);
-			x = 0.0;
-			for (int part = 0; part <= tile->more; part++)
-				x += (double) tile[part].d[t % 8] * tile[part].q[t % 8][k % IE_QK];
-			*size += fabs(w * x) + fabs(m * x);
-			w += m;
+			x = (double) tile->d[t % 8] * tile->q[t % 8][k % IE_QK];
 		}
 		sum += w * x;
+		*size += w_size * fabs(x);
+	}
+	for (size_t i = 0; c->kind != IE_PANEL_F32 && i < q->n_outliers[t / 8]; i++)
+	{
+		const ie_outliers *o = &q->outliers[t / 8 * ie_max_outliers(c->n_in) + i];
+
+		sum += panel_weight(b->panel.data, c->kind, o->column[t % 8], r, &w_size) * o->x[t % 8];
+		*size += w_size * fabsf(o->x[t % 8]);
 	}
 	return sum;
 }
@@ -186,7 +226,7 @@ ref_products(void)
 				panel_buffers b = setup(&c);
 				float	   *y = malloc(b.n_y * sizeof(float));
 
-				memcpy(y, b.out.y, b.n_y * sizeof(float));
+				memcpy(y, b.args.y, b.n_y * sizeof(float));
 				multiply(ref, &c, &b, y);
 				for (size_t t = 0; t < c.T; t++)
 					for (size_t r = 0; r < c.n_rows; r++)
@@ -208,10 +248,10 @@ fast_product_case(const ie_kernels *k, const panel_case *c)
 	panel_buffers b = setup(c);
 	float	   *expected = malloc(b.n_y * sizeof(float));
 
-	memcpy(expected, b.out.y, b.n_y * sizeof(float));
+	memcpy(expected, b.args.y, b.n_y * sizeof(float));
 	multiply(ref, c, &b, expected);
-	multiply(k, c, &b, b.out.y);
-	if (!same_bits(names[c->kind], b.out.y, expected, b.n_y))
+	multiply(k, c, &b, b.args.y);
+	if (!same_bits(names[c->kind], b.args.y, expected, b.n_y))
 	{
 		printf("# T %zu, n_in %zu, n_rows %zu, add %d, fill %d\n", c->T, c->n_in, c->n_rows, c->add,
 			   (int) c->how);
@@ -274,22 +314,20 @@ random_matrix(guard *g, ie_type type, size_t n_in, size_t n_out)
 	return (ie_matrix) {traits, p, row_bytes, n_in, n_out};
 }
 
-/* A panel's element as a number: what the kernels take it for */
-static double
-panel_element(const void *panel, ie_panel_kind kind, size_t k, size_t r)
+/* Quantised weights must lie in their kind's range */
+static void
+check_range(const void *panel, ie_panel_kind kind, size_t n_in)
 {
-	const ie_panel_block *block = (const ie_panel_block *) panel + k / IE_QK;
-	uint8_t		q;
+	for (size_t b = 0; kind != IE_PANEL_F32 && b < n_in / IE_QK; b++)
+	{
+		const uint8_t *q = &((const ie_panel_block *) panel)[b].q[0][0][0];
 
-	if (kind == IE_PANEL_F32)
-		return ((const float *) panel)[k * IE_PANEL_ROWS + r];
-	q = block->q[k % IE_QK / 4][r][k % 4];
-	if (kind == IE_PANEL_U8)
-		CHECK(q <= 31);
-	else
-		CHECK((int8_t) q >= -127);
-	return (double) block->d[r] * (kind == IE_PANEL_U8 ? q : (int8_t) q) +
-		(kind == IE_PANEL_U8 ? block->m[r] : 0.0);
+		for (size_t i = 0; i < IE_QK * IE_PANEL_ROWS; i++)
+			if (kind == IE_PANEL_U8)
+				CHECK(q[i] <= 31);
+			else
+				CHECK((int8_t) q[i] >= -127);
+	}
 }
 
 static size_t
@@ -313,6 +351,7 @@ ref_pack(ie_type type, bool f32)
 	for (size_t row0 = 0; row0 < w.n_out; row0 += IE_PANEL_ROWS)
 	{
 		pack.pack(&w, row0, panel.data);
+		check_range(panel.data, pack.kind, w.n_in);
 		for (size_t r = 0; r < IE_PANEL_ROWS; r++)
 		{
 			memset(x, 0, sizeof(x));
@@ -320,7 +359,8 @@ ref_pack(ie_type type, bool f32)
 				w.type->dequantize(w.data + (row0 + r) * w.row_bytes, w.n_in, x);
 			for (size_t k = 0; k < w.n_in; k++)
 			{
-				double		actual = panel_element(panel.data, pack.kind, k, r);
+				double		size;
+				double		actual = panel_weight(panel.data, pack.kind, k, r, &size);
 
 				/* Q8_0's -128 is read as -127 */
 				CHECK_NEAR(actual, x[k], fabs(x[k]) * (pack.kind == IE_PANEL_S8 ? 1.0 / 127 : 0.0) +
