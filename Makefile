@@ -21,7 +21,7 @@
 .DEFAULT_GOAL := all
 
 EXTENSION = instemb
-EXTVERSION = 0.1.0
+EXTVERSION = 0.2.0
 MODULE_big = instemb
 PG_CONFIG ?= pg_config
 # empty on a machine without PostgreSQL's build files

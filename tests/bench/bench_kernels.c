@@ -212,11 +212,12 @@ peak(const pass *p, const ie_kernels *k, const ie_matrix *w, bool f32)
 	const size_t T = 64;
 	const ie_pack pack = k->pack_for(w->type, f32);
 	const ie_panel_args args = {.y = p->y, .ldy = 16, .n_rows = 16, .next = w->data};
-	const ie_qrows q = {w->n_in, p->q.tiles};
+	ie_qrows	q = p->q;
 	void	   *panel = take(ie_gemm_panel_bytes(w->n_in));
 	double		best = INFINITY;
 	double		end = now() + 0.2;
 
+	q.n_cols = w->n_in;
 	k->quantize_rows(p->x, 1536, T, &q);
 	pack.pack(w, 0, panel);
 	do
