@@ -25,17 +25,23 @@
 /*
  * A panel: IE_PANEL_ROWS rows of a weight matrix (outputs), re-laid so that 16
  * outputs lie side by side.  Weights are packed panel by panel into scratch
- * right before use and serve all rows of the activations.
+ * right before use and serve all rows of the activations, or lie in a packed
+ * model file as S8 panels, which are used in place.
  */
 #define IE_PANEL_ROWS 16
+
+/* Of S8 panels in files; to be raised when they change */
+#define IE_PANEL_LAYOUT 1
 
 /* 32 columns of a panel of quantised weights */
 typedef struct ie_panel_block
 {
 	uint8_t		q[IE_QK / 4][IE_PANEL_ROWS][4];	/* [column / 4][row][column % 4] */
 	float		d[IE_PANEL_ROWS];	/* scale of each row's block */
-	float		m[IE_PANEL_ROWS];	/* min of each row's block; U8 panels only */
+	float		m[IE_PANEL_ROWS];	/* min of each row's block; a block of S8 ends before it */
 } ie_panel_block;
+
+#define IE_PANEL_S8_BYTES offsetof(ie_panel_block, m)
 
 typedef enum ie_panel_kind
 {
@@ -44,6 +50,15 @@ typedef enum ie_panel_kind
 	IE_PANEL_F32				/* float w[n_in][IE_PANEL_ROWS]: F32, F16, BF16, and any type under
 								 * IE_COMPUTE_F32 */
 } ie_panel_kind;
+
+/* Block b of a panel of quantised weights */
+static inline const ie_panel_block *
+ie_panel_at(ie_panel_kind kind, const ie_panel_block *panel, size_t b)
+{
+	const size_t bytes = kind == IE_PANEL_U8 ? sizeof(*panel) : IE_PANEL_S8_BYTES;
+
+	return (const ie_panel_block *) ((const uint8_t *) panel + b * bytes);
+}
 
 /*
  * Activations quantised for the integer kernels, 8 rows by 32 columns to a
@@ -122,8 +137,8 @@ typedef struct ie_matrix
 
 /*
  * Pack rows row0 .. row0 + 15 of w; rows from w->n_out on become 0.
- * panel: [n_in / IE_QK] ie_panel_block, or [n_in, 16] f32 for IE_PANEL_F32;
- * 64-byte aligned.
+ * panel: [n_in / IE_QK] blocks, or [n_in, 16] f32 for IE_PANEL_F32; 64-byte
+ * aligned.
  */
 typedef void (*ie_pack_fn) (const ie_matrix *w, size_t row0, void *panel);
 

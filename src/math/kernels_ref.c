@@ -138,18 +138,19 @@ panel_sum(ie_panel_kind kind, const ie_panel_block *panel, const ie_qrows *x, si
 
 	for (size_t b = 0; b < n_blocks; b++)
 	{
+		const ie_panel_block *block = ie_panel_at(kind, panel, b);
 		int32_t		isum = 0;
 
 		for (size_t i = 0; i < IE_QK; i++)
-			isum += weight(kind, &panel[b], r, i) * tiles[b].q[row][i];
-		acc = fmaf((float) isum, panel[b].d[r] * tiles[b].d[row], acc);
+			isum += weight(kind, block, r, i) * tiles[b].q[row][i];
+		acc = fmaf((float) isum, block->d[r] * tiles[b].d[row], acc);
 		if (kind == IE_PANEL_U8)
-			acc = fmaf(panel[b].m[r], tiles[b].s[row], acc);
+			acc = fmaf(block->m[r], tiles[b].s[row], acc);
 	}
 	for (size_t i = 0; i < x->n_outliers[t / IE_TILE_ROWS]; i++)
 	{
 		const size_t column = outliers[i].column[row];
-		const ie_panel_block *block = &panel[column / IE_QK];
+		const ie_panel_block *block = ie_panel_at(kind, panel, column / IE_QK);
 		float		q = (float) weight(kind, block, r, column % IE_QK);
 		float		w = kind == IE_PANEL_U8 ? fmaf(block->d[r], q, block->m[r]) : block->d[r] * q;
 

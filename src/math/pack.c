@@ -85,7 +85,6 @@ put_q8_0(ie_panel_block *panel, size_t r, const uint8_t *src)
 	for (size_t j = 0; j < IE_QK; j++)
 		put(panel, r, j, block.qs[j] < -127 ? -127 : block.qs[j]);
 	panel->d[r] = ie_f16_to_f32(block.d);
-	panel->m[r] = 0.0f;
 }
 
 /* ------------------------------------------------------------- whole panels */
@@ -93,48 +92,47 @@ put_q8_0(ie_panel_block *panel, size_t r, const uint8_t *src)
 typedef void (*put_fn) (ie_panel_block *panel, size_t r, const uint8_t *src);
 
 static inline void
-pack_blocks(const ie_matrix *w, size_t row0, void *panel, put_fn put_block)
+pack_blocks(const ie_matrix *w, size_t row0, void *panel, size_t block_bytes, put_fn put_block)
 {
-	ie_panel_block *blocks = panel;
-	size_t		n_blocks = w->n_in / IE_QK;
-	size_t		n_rows = ie_panel_rows(w, row0);
+	const size_t n_blocks = w->n_in / IE_QK;
+	const size_t n_rows = ie_panel_rows(w, row0);
 
 	if (n_rows < IE_PANEL_ROWS)
-		memset(blocks, 0, n_blocks * sizeof(*blocks));
+		memset(panel, 0, n_blocks * block_bytes);
 	for (size_t r = 0; r < n_rows; r++)
 		for (size_t b = 0; b < n_blocks; b++)
-			put_block(&blocks[b], r,
+			put_block((ie_panel_block *) ((uint8_t *) panel + b * block_bytes), r,
 					  w->data + (row0 + r) * w->row_bytes + b * w->type->block_bytes);
 }
 
 static void
 pack_q4_0(const ie_matrix *w, size_t row0, void *panel)
 {
-	pack_blocks(w, row0, panel, put_q4_0);
+	pack_blocks(w, row0, panel, sizeof(ie_panel_block), put_q4_0);
 }
 
 static void
 pack_q4_1(const ie_matrix *w, size_t row0, void *panel)
 {
-	pack_blocks(w, row0, panel, put_q4_1);
+	pack_blocks(w, row0, panel, sizeof(ie_panel_block), put_q4_1);
 }
 
 static void
 pack_q5_0(const ie_matrix *w, size_t row0, void *panel)
 {
-	pack_blocks(w, row0, panel, put_q5_0);
+	pack_blocks(w, row0, panel, sizeof(ie_panel_block), put_q5_0);
 }
 
 static void
 pack_q5_1(const ie_matrix *w, size_t row0, void *panel)
 {
-	pack_blocks(w, row0, panel, put_q5_1);
+	pack_blocks(w, row0, panel, sizeof(ie_panel_block), put_q5_1);
 }
 
 static void
 pack_q8_0(const ie_matrix *w, size_t row0, void *panel)
 {
-	pack_blocks(w, row0, panel, put_q8_0);
+	pack_blocks(w, row0, panel, IE_PANEL_S8_BYTES, put_q8_0);
 }
 
 static void

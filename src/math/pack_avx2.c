@@ -175,12 +175,14 @@ pack_q8_0(const ie_matrix *w, size_t row0, void *panel)
 {
 	const __m256i lowest = _mm256_set1_epi8(-127);
 	const uint8_t *src = w->data + row0 * w->row_bytes;
-	ie_panel_block *out = panel;
+	uint8_t    *to = panel;
 
-	for (size_t b = 0; b < w->n_in / IE_QK; b++, src += sizeof(ie_block_q8_0), out++)
+	for (size_t b = 0; b < w->n_in / IE_QK; b++, src += sizeof(ie_block_q8_0),
+		 to += IE_PANEL_S8_BYTES)
 		for (size_t r0 = 0; r0 < IE_PANEL_ROWS; r0 += HALF)
 		{
 			const uint8_t *rows = src + r0 * w->row_bytes;
+			ie_panel_block *out = (ie_panel_block *) to;
 			__m256		d,
 						unused;
 
@@ -196,7 +198,6 @@ pack_q8_0(const ie_matrix *w, size_t row0, void *panel)
 			}
 			halves(column(rows, w->row_bytes), &d, &unused);
 			_mm256_store_ps(out->d + r0, d);
-			_mm256_store_ps(out->m + r0, _mm256_setzero_ps());
 		}
 }
 

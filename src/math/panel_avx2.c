@@ -314,7 +314,7 @@ add_outlier(const ie_panel_kind kind, const ie_panel_block *panel, size_t r0, ui
 {
 	/* 1 times the column's byte and 0 times the three beside it */
 	static const uint32_t select[4] = {0x1, 0x100, 0x10000, 0x1000000};
-	const ie_panel_block *block = panel + column / IE_QK;
+	const ie_panel_block *block = ie_panel_at(kind, panel, column / IE_QK);
 	__m256i		q = _mm256_load_si256((const __m256i *) block->q[column % IE_QK / 4][r0]);
 	__m256		d = _mm256_load_ps(block->d + r0);
 	__m256		w;
@@ -348,8 +348,9 @@ multiply_rows(const ie_panel_kind kind, const int n, const ie_panel_block *panel
 			acc[i] = _mm256_setzero_ps();
 		for (size_t b = 0; b < n_blocks; b++)
 		{
-			const uint8_t *w = &panel[b].q[0][r0][0];
-			const __m256 d = _mm256_load_ps(panel[b].d + r0);
+			const ie_panel_block *block = ie_panel_at(kind, panel, b);
+			const uint8_t *w = &block->q[0][r0][0];
+			const __m256 d = _mm256_load_ps(block->d + r0);
 			const ie_qtile *tile = tiles + b;
 			__m256i		isum[MAX_ROWS];
 
@@ -365,7 +366,7 @@ multiply_rows(const ie_panel_kind kind, const int n, const ie_panel_block *panel
 
 				acc[i] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(isum[i]), dd, acc[i]);
 				if (kind == IE_PANEL_U8)
-					acc[i] = _mm256_fmadd_ps(_mm256_load_ps(panel[b].m + r0),
+					acc[i] = _mm256_fmadd_ps(_mm256_load_ps(block->m + r0),
 											 _mm256_set1_ps(tile->s[row + (size_t) i]), acc[i]);
 			}
 		}

@@ -43,7 +43,7 @@ add_outlier(const ie_panel_kind kind, const ie_panel_block *panel, uint32_t colu
 {
 	/* 1 times the column's byte and 0 times the three beside it */
 	static const uint32_t select[4] = {0x1, 0x100, 0x10000, 0x1000000};
-	const ie_panel_block *block = panel + column / IE_QK;
+	const ie_panel_block *block = ie_panel_at(kind, panel, column / IE_QK);
 	__m512i		q = _mm512_dpbusd_epi32(_mm512_setzero_si512(),
 										_mm512_set1_epi32((int) select[column % 4]),
 										_mm512_load_si512(block->q[column % IE_QK / 4]));
@@ -76,7 +76,8 @@ multiply_rows(const ie_panel_kind kind, const int n, const ie_panel_block *panel
 		acc[i] = _mm512_setzero_ps();
 	for (size_t b = 0; b < n_blocks; b++, tile++)
 	{
-		const __m512 d = _mm512_load_ps(panel[b].d);
+		const ie_panel_block *block = ie_panel_at(kind, panel, b);
+		const __m512 d = _mm512_load_ps(block->d);
 		__m512i		isum[MAX_ROWS];
 
 		ie_ahead_step(ahead, AHEAD_LINES);
@@ -87,7 +88,7 @@ multiply_rows(const ie_panel_kind kind, const int n, const ie_panel_block *panel
 		UNROLL(8)
 		for (int g = 0; g < IE_QK / 4; g++)
 		{
-			__m512i		w = _mm512_load_si512(panel[b].q[g]);
+			__m512i		w = _mm512_load_si512(block->q[g]);
 
 			if (kind == IE_PANEL_S8)
 				w = _mm512_xor_si512(w, _mm512_set1_epi8((char) 0x80));
@@ -102,7 +103,7 @@ multiply_rows(const ie_panel_kind kind, const int n, const ie_panel_block *panel
 
 			acc[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(isum[i]), dd, acc[i]);
 			if (kind == IE_PANEL_U8)
-				acc[i] = _mm512_fmadd_ps(_mm512_load_ps(panel[b].m), _mm512_set1_ps(tile->s[i]),
+				acc[i] = _mm512_fmadd_ps(_mm512_load_ps(block->m), _mm512_set1_ps(tile->s[i]),
 										 acc[i]);
 		}
 	}

@@ -38,21 +38,37 @@ random_s8(void)
 	return (int8_t) ((int) (test_random(&seed) >> 32) % 128);
 }
 
+static size_t
+panel_bytes(ie_panel_kind kind, size_t n_in)
+{
+	switch (kind)
+	{
+		case IE_PANEL_U8:
+			return n_in / IE_QK * sizeof(ie_panel_block);
+		case IE_PANEL_S8:
+			return n_in / IE_QK * IE_PANEL_S8_BYTES;
+		default:
+			return n_in * IE_PANEL_ROWS * sizeof(float);
+	}
+}
+
 /* Weights over the kind's range; where the case is extreme, at its ends */
 static void
-fill_panel(ie_panel_block *panel, const panel_case *c)
+fill_panel(void *panel, const panel_case *c)
 {
 	for (size_t b = 0; b < c->n_in / IE_QK; b++)
 	{
-		uint8_t    *q = &panel[b].q[0][0][0];
+		ie_panel_block *block = (ie_panel_block *) (uintptr_t) ie_panel_at(c->kind, panel, b);
+		uint8_t    *q = &block->q[0][0][0];
 
-		for (size_t i = 0; i < sizeof(panel[b].q); i++)
+		for (size_t i = 0; i < sizeof(block->q); i++)
 			if (c->kind == IE_PANEL_U8)
 				q[i] = c->how == FILL_EXTREME ? 31 : (uint8_t) random_s8() % 32;
 			else
 				q[i] = c->how == FILL_EXTREME ? (b % 2 == 0 ? 0x7f : 0x81) : (uint8_t) random_s8();
-		fill_f32(panel[b].d, IE_PANEL_ROWS, c->how, &seed);
-		fill_f32(panel[b].m, IE_PANEL_ROWS, c->how, &seed);
+		fill_f32(block->d, IE_PANEL_ROWS, c->how, &seed);
+		if (c->kind == IE_PANEL_U8)
+			fill_f32(block->m, IE_PANEL_ROWS, c->how, &seed);
 	}
 }
 
@@ -107,20 +123,18 @@ static panel_buffers
 setup(const panel_case *c)
 {
 	panel_buffers b = {.n_y = (c->T - 1) * c->ldy + c->n_rows};
-	size_t		n_blocks = c->n_in / IE_QK;
 
 	b.y = guard_f32(b.n_y);
 	fill_f32(b.y.data, b.n_y, FILL_RANDOM, &seed);
+	b.panel = guard_new(panel_bytes(c->kind, c->n_in));
 	if (c->kind == IE_PANEL_F32)
 	{
-		b.panel = guard_f32(c->n_in * IE_PANEL_ROWS);
 		b.x = guard_f32(c->T * c->n_in);
 		fill_f32(b.panel.data, c->n_in * IE_PANEL_ROWS, c->how, &seed);
 		fill_f32(b.x.data, c->T * c->n_in, c->how, &seed);
 	}
 	else
 	{
-		b.panel = guard_new(n_blocks * sizeof(ie_panel_block));
 		b.quantized = guarded_qrows_new(c->T, c->n_in);
 		fill_panel(b.panel.data, c);
 		fill_tiles(&b.quantized.q, c);
@@ -159,7 +173,7 @@ multiply(const ie_kernels *k, const panel_case *c, const panel_buffers *b, float
 static double
 panel_weight(const void *panel, ie_panel_kind kind, size_t k, size_t r, double *size)
 {
-	const ie_panel_block *block = (const ie_panel_block *) panel + k / IE_QK;
+	const ie_panel_block *block = ie_panel_at(kind, panel, k / IE_QK);
 	const size_t group = k % IE_QK / 4;
 	double		w;
 
@@ -320,7 +334,7 @@ check_range(const void *panel, ie_panel_kind kind, size_t n_in)
 {
 	for (size_t b = 0; kind != IE_PANEL_F32 && b < n_in / IE_QK; b++)
 	{
-		const uint8_t *q = &((const ie_panel_block *) panel)[b].q[0][0][0];
+		const uint8_t *q = &ie_panel_at(kind, panel, b)->q[0][0][0];
 
 		for (size_t i = 0; i < IE_QK * IE_PANEL_ROWS; i++)
 			if (kind == IE_PANEL_U8)
@@ -328,13 +342,6 @@ check_range(const void *panel, ie_panel_kind kind, size_t n_in)
 			else
 				CHECK((int8_t) q[i] >= -127);
 	}
-}
-
-static size_t
-panel_bytes(ie_panel_kind kind, size_t n_in)
-{
-	return kind == IE_PANEL_F32 ? n_in * IE_PANEL_ROWS * sizeof(float) :
-		n_in / IE_QK * sizeof(ie_panel_block);
 }
 
 static void
