@@ -4,7 +4,8 @@
  *
  * A panel is packed into the scratch of the thread that will use it, where it
  * stays in the nearest caches while all rows of the activations pass by.  The
- * weights are thus read once per product, in the file's own compact form.
+ * weights are thus read once per product, in the file's own form.  A packed
+ * file has panels, which are used where they lie.
  */
 #include "math/gemm.h"
 
@@ -127,10 +128,17 @@ typedef struct panel_at
 	size_t		row0;
 } panel_at;
 
-static void
-pack_panel(const ie_gemm *gemm, const panel_at *at, void *panel)
+/* The panel at a place: packed into scratch, or the file's own */
+static const void *
+panel_of(const ie_gemm *gemm, const panel_at *at, void *scratch)
 {
-	gemm->kernels->pack_for(at->product->w->type, gemm->f32).pack(at->product->w, at->row0, panel);
+	const ie_matrix *w = at->product->w;
+	const ie_pack_fn pack = gemm->kernels->pack_for(w->type, gemm->f32).pack;
+
+	if (pack == NULL)
+		return w->data + at->row0 * w->row_bytes;
+	pack(w, at->row0, scratch);
+	return scratch;
 }
 
 /*
@@ -179,7 +187,7 @@ static void
 multiply_panels(void *arg, size_t begin, size_t end, int thread)
 {
 	const matmul_work *work = arg;
-	uint8_t    *panel = work->gemm->panel + (size_t) thread * work->gemm->panel_bytes;
+	uint8_t    *scratch = work->gemm->panel + (size_t) thread * work->gemm->panel_bytes;
 	panel_at	at = {work->products, begin * IE_PANEL_ROWS};
 
 	/* begin falls into the product whose panels it does not exceed */
@@ -191,8 +199,8 @@ multiply_panels(void *arg, size_t begin, size_t end, int thread)
 
 		if (next.row0 >= at.product->w->n_out)
 			next = (panel_at) {at.product + 1, 0};
-		pack_panel(work->gemm, &at, panel);
-		multiply_panel(work->gemm, work->x, &at, task + 1 < end ? &next : NULL, panel);
+		multiply_panel(work->gemm, work->x, &at, task + 1 < end ? &next : NULL,
+					   panel_of(work->gemm, &at, scratch));
 		at = next;
 	}
 }

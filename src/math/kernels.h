@@ -125,12 +125,15 @@ typedef struct ie_panel_args
 	size_t		next_bytes;		/* a hint.  0 = nothing, next is not NULL even then */
 } ie_panel_args;
 
-/* A weight matrix inside the mapping: n_out rows of n_in elements */
+/*
+ * A weight matrix inside the mapping: n_out rows of n_in elements.  Of type
+ * ie_type_panels_s8: panels, one after the other, the last one filled up with 0.
+ */
 typedef struct ie_matrix
 {
 	const ie_type_traits *type;
-	const uint8_t *data;		/* any alignment */
-	size_t		row_bytes;
+	const uint8_t *data;		/* any alignment; panels: 64 bytes */
+	size_t		row_bytes;		/* panels: a panel's bytes / IE_PANEL_ROWS */
 	size_t		n_in;			/* % type->block_len == 0 */
 	size_t		n_out;
 } ie_matrix;
@@ -145,7 +148,7 @@ typedef void (*ie_pack_fn) (const ie_matrix *w, size_t row0, void *panel);
 typedef struct ie_pack
 {
 	ie_panel_kind kind;			/* IE_PANEL_F32 for the float types */
-	ie_pack_fn	pack;
+	ie_pack_fn	pack;			/* NULL: w has such panels already, at row0 * row_bytes */
 } ie_pack;
 
 /* Keys and values of consecutive positions, of one key/value head */

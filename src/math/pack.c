@@ -159,6 +159,22 @@ pack_f32(const ie_matrix *w, size_t row0, void *panel)
 	}
 }
 
+/* From a panel of signed blocks */
+static void
+unpack_panel(const ie_matrix *w, size_t row0, void *panel)
+{
+	const void *from = w->data + row0 * w->row_bytes;
+	float	   *out = panel;
+
+	for (size_t k = 0; k < w->n_in; k++)
+	{
+		const ie_panel_block *block = ie_panel_at(IE_PANEL_S8, from, k / IE_QK);
+
+		for (size_t r = 0; r < IE_PANEL_ROWS; r++)
+			*out++ = block->d[r] * (float) (int8_t) block->q[k % IE_QK / 4][r][k % 4];
+	}
+}
+
 ie_pack
 ie_pack_for_ref(const ie_type_traits *type, bool f32)
 {
@@ -172,8 +188,9 @@ ie_pack_for_ref(const ie_type_traits *type, bool f32)
 		{IE_TYPE_Q5_0, {IE_PANEL_U8, pack_q5_0}},
 		{IE_TYPE_Q5_1, {IE_PANEL_U8, pack_q5_1}},
 		{IE_TYPE_Q8_0, {IE_PANEL_S8, pack_q8_0}},
+		{IE_TYPE_PANELS_S8, {IE_PANEL_S8, NULL}},
 	};
-	ie_pack		result = {IE_PANEL_F32, pack_f32};
+	ie_pack		result = {IE_PANEL_F32, type->type == IE_TYPE_PANELS_S8 ? unpack_panel : pack_f32};
 
 	for (size_t i = 0; !f32 && i < sizeof(packs) / sizeof(packs[0]); i++)
 		if (packs[i].type == type->type)

@@ -277,6 +277,8 @@ ie_pack_for_avx2(const ie_type_traits *type, bool f32)
 {
 	ie_pack		result = ie_pack_for_ref(type, f32);
 
+	if (type->type == IE_TYPE_PANELS_S8)
+		return result;
 	if (result.kind == IE_PANEL_F32)
 		result.pack = pack_f32_any;
 	else if (type->type == IE_TYPE_Q4_0)

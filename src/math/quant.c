@@ -102,6 +102,33 @@ dequantize_bf16(const void *src, size_t n, float *x)
 	}
 }
 
+static void
+dequantize_i8(const void *src, size_t n, float *x)
+{
+	for (size_t i = 0; i < n; i++)
+		x[i] = ((const int8_t *) src)[i];
+}
+
+static void
+dequantize_i32(const void *src, size_t n, float *x)
+{
+	for (size_t i = 0; i < n; i++)
+	{
+		int32_t		v;
+
+		memcpy(&v, (const uint8_t *) src + 4 * i, sizeof(v));
+		x[i] = (float) v;
+	}
+}
+
+static void
+dequantize_panels(const void *src, size_t n, float *x)
+{
+	(void) src;
+	for (size_t i = 0; i < n; i++)
+		x[i] = NAN;
+}
+
 /* The block at index i, copied out of storage of any alignment */
 #define LOAD_BLOCK(block, src, i) \
 	memcpy(&(block), (const uint8_t *) (src) + (i) * sizeof(block), sizeof(block))
@@ -250,6 +277,14 @@ is_finite_bf16(const void *src, size_t n)
 	return true;
 }
 
+static bool
+is_finite_integers(const void *src, size_t n)
+{
+	(void) src;
+	(void) n;
+	return true;
+}
+
 /* Blocks that begin with n_scales binary16 values */
 static bool
 are_scales_finite(const uint8_t *blocks, size_t n_blocks, size_t block_bytes, size_t n_scales)
@@ -302,6 +337,14 @@ static const ie_type_traits traits[] = {
 	{IE_TYPE_Q5_0, "Q5_0", IE_QK, sizeof(ie_block_q5_0), true, dequantize_q5_0, is_finite_q5_0},
 	{IE_TYPE_Q5_1, "Q5_1", IE_QK, sizeof(ie_block_q5_1), true, dequantize_q5_1, is_finite_q5_1},
 	{IE_TYPE_Q8_0, "Q8_0", IE_QK, sizeof(ie_block_q8_0), true, dequantize_q8_0, is_finite_q8_0},
+	{IE_TYPE_I8, "I8", 1, 1, false, dequantize_i8, is_finite_integers},
+	{IE_TYPE_I32, "I32", 1, 4, false, dequantize_i32, is_finite_integers},
+};
+
+/* Its scales are fp32.  is_finite is never asked: in a file these are bytes, with a checksum. */
+const ie_type_traits ie_type_panels_s8 = {
+	IE_TYPE_PANELS_S8, "Q8_0 packed", IE_QK, IE_QK + sizeof(float), true, dequantize_panels,
+	is_finite_integers
 };
 
 /* ggml's numbering; numbers that ggml has retired have no name */
@@ -335,6 +378,12 @@ const char *
 ie_type_list(void)
 {
 	return "F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0";
+}
+
+bool
+ie_type_is_table(const ie_type_traits *type)
+{
+	return type->type == IE_TYPE_I8 || type->type == IE_TYPE_I32;
 }
 
 /* --------------------------------------------------------------- quantising */

@@ -69,7 +69,10 @@ typedef enum ie_type
 	IE_TYPE_Q5_0 = 6,
 	IE_TYPE_Q5_1 = 7,
 	IE_TYPE_Q8_0 = 8,
-	IE_TYPE_BF16 = 30
+	IE_TYPE_I8 = 24,			/* I8 and I32: tables and panels of a packed file, never rows of */
+	IE_TYPE_I32 = 26,			/* weights */
+	IE_TYPE_BF16 = 30,
+	IE_TYPE_PANELS_S8 = 0x10000	/* no ggml type: see ie_type_panels_s8 */
 } ie_type;
 
 typedef struct ie_type_traits
@@ -87,14 +90,23 @@ typedef struct ie_type_traits
 	bool		(*is_finite) (const void *src, size_t n);
 } ie_type_traits;
 
+/*
+ * Q8_0 as S8 panels of kernels.h: block_bytes counts a row's share of a panel's
+ * block.  Rows cannot be read by themselves: dequantize gives NaN.
+ */
+extern const ie_type_traits ie_type_panels_s8;
+
 /* NULL if the engine does not read this ggml type. */
 const ie_type_traits *ie_type_find(uint32_t ggml_type);
 
 /* Name of any ggml type, also of unsupported ones ("Q4_K"); "?" if unknown. */
 const char *ie_type_name(uint32_t ggml_type);
 
-/* "F32, F16, BF16, Q4_0, ...": the list that error details show. */
+/* "F32, F16, BF16, Q4_0, ...": types of weights, the list that error details show. */
 const char *ie_type_list(void);
+
+/* I8 and I32 */
+bool		ie_type_is_table(const ie_type_traits *type);
 
 /*
  * Q8_0 blocks from fp32: d = max|x| / 127 rounded to f16, q = round to nearest

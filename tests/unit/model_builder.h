@@ -212,6 +212,8 @@ mb_block(model_builder *m, const ie_type_traits *type, float size)
 		case IE_TYPE_Q5_1:
 			memcpy(block, &(uint16_t) {ie_f32_to_f16(size / 16)}, 2);
 			break;
+		default:
+			abort();
 	}
 	if (type->type == IE_TYPE_Q4_1 || type->type == IE_TYPE_Q5_1)
 		memcpy(block + 2, &(uint16_t) {ie_f32_to_f16(-size)}, 2);

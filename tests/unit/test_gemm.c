@@ -79,6 +79,21 @@ make_problem(ie_type type, size_t T, size_t n_in, size_t n_out)
 	return p;
 }
 
+/* The same weights as panels, where the type is Q8_0 */
+static void *
+as_panels(ie_matrix *w)
+{
+	const ie_kernels *ref = ie_kernels_get(IE_CPU_REF);
+	const size_t row_bytes = w->n_in / IE_QK * ie_type_panels_s8.block_bytes;
+	const size_t n_rows = ie_round_up(w->n_out, IE_PANEL_ROWS);
+	uint8_t    *panels = aligned_alloc(64, n_rows * row_bytes);
+
+	for (size_t row0 = 0; row0 < w->n_out; row0 += IE_PANEL_ROWS)
+		ref->pack_for(w->type, false).pack(w, row0, panels + row0 * row_bytes);
+	*w = (ie_matrix) {&ie_type_panels_s8, panels, row_bytes, w->n_in, w->n_out};
+	return panels;
+}
+
 static void
 free_problem(problem *p)
 {
@@ -162,26 +177,46 @@ check_against_blas(problem *p, bool f32)
 
 /* ---------------------------------------------------------------- same bits */
 
-/* The reference on one thread gives the bits that all others must give */
+/* All levels and numbers of threads give the bits of expected, or if unknown of the first. */
+static void
+check_levels(problem *p, bool f32, bool add, float *expected, bool is_known)
+{
+	const size_t n = p->rows.T * p->w.n_out;
+
+	for (int level = IE_CPU_REF; level < IE_CPU_N_LEVELS; level++)
+		for (int n_threads = 1; n_threads <= MAX_THREADS; n_threads++)
+		{
+			const ie_gemm gemm = make_gemm(p, (ie_cpu_level_id) level, n_threads, f32);
+
+			if (gemm.kernels == NULL)
+				continue;
+			multiply(p, &gemm, add);
+			if (!is_known)
+				memcpy(expected, p->y, n * sizeof(float));
+			is_known = true;
+			CHECK(same_bits("matmul", p->y, expected, n));
+		}
+}
+
+/* The reference on one thread gives the bits that all others must give, also of panels */
 static void
 check_same_bits(problem *p, bool f32)
 {
-	size_t		n = p->rows.T * p->w.n_out;
-	float	   *expected = malloc(n * sizeof(float));
+	float	   *expected = malloc(p->rows.T * p->w.n_out * sizeof(float));
 
 	for (int add = 0; add <= 1; add++)
-		for (int level = IE_CPU_REF; level < IE_CPU_N_LEVELS; level++)
-			for (int n_threads = 1; n_threads <= MAX_THREADS; n_threads++)
-			{
-				const ie_gemm gemm = make_gemm(p, (ie_cpu_level_id) level, n_threads, f32);
+	{
+		check_levels(p, f32, add, expected, false);
+		if (p->w.type->type == IE_TYPE_Q8_0)
+		{
+			const ie_matrix rows = p->w;
+			void	   *panels = as_panels(&p->w);
 
-				if (gemm.kernels == NULL)
-					continue;
-				multiply(p, &gemm, add);
-				if (level == IE_CPU_REF && n_threads == 1)
-					memcpy(expected, p->y, n * sizeof(float));
-				CHECK(same_bits("matmul", p->y, expected, n));
-			}
+			check_levels(p, f32, add, expected, true);
+			free(panels);
+			p->w = rows;
+		}
+	}
 	free(expected);
 }
 

@@ -314,6 +314,24 @@ test_quantize_q8_0_special(void)
 
 /* -------------------------------------------------------------------- tables */
 
+/* Integers of tables, and what rows of panels are read as */
+static void
+test_integers(void)
+{
+	const int8_t i8[] = {-128, 0, 127};
+	const uint8_t i32[] = {0, 0, 0, 0, 0x80, 0xff, 0xff, 0xff, 0x7f};
+	float		x[4];
+
+	ie_type_find(IE_TYPE_I8)->dequantize(i8, 3, x);
+	CHECK(x[0] == -128.0f && x[1] == 0.0f && x[2] == 127.0f);
+	ie_type_find(IE_TYPE_I32)->dequantize(i32 + 1, 2, x);
+	CHECK(x[0] == -2147483648.0f && x[1] == 2147483648.0f);
+	CHECK(ie_type_find(IE_TYPE_I32)->is_finite(i32, 2));
+	ie_type_panels_s8.dequantize(NULL, 4, x);
+	for (int i = 0; i < 4; i++)
+		CHECK(isnan(x[i]));
+}
+
 static void
 test_tables(void)
 {
@@ -327,11 +345,11 @@ test_tables(void)
 			continue;
 		CHECK_INT(traits->type, t);
 		CHECK_STR(traits->name, ie_type_name(t));
-		CHECK(strstr(ie_type_list(), traits->name) != NULL);
+		CHECK(ie_type_is_table(traits) != (strstr(ie_type_list(), traits->name) != NULL));
 		strcat(list, traits->name);
 	}
 	/* every type, in the order of the numbers */
-	CHECK_STR(list, "F32" "F16" "Q4_0" "Q4_1" "Q5_0" "Q5_1" "Q8_0" "BF16");
+	CHECK_STR(list, "F32" "F16" "Q4_0" "Q4_1" "Q5_0" "Q5_1" "Q8_0" "I8" "I32" "BF16");
 	CHECK(ie_type_find(12) == NULL);
 	CHECK_STR(ie_type_name(12), "Q4_K");
 	CHECK_STR(ie_type_name(39), "MXFP4");
@@ -359,6 +377,7 @@ main(void)
 	test_q4_1_by_hand();
 	test_quantize_q8_0();
 	test_quantize_q8_0_special();
+	test_integers();
 	test_tables();
 	return test_end("quant");
 }
