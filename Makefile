@@ -31,8 +31,8 @@ PGXS := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
 # Built without PostgreSQL's flags, into a folder per variant.
 
 ENGINE_CC ?= gcc
-ENGINE_SRCS = $(wildcard src/base/*.c src/math/*.c src/model/*.c) src/engine.c
-ENGINE_HDRS = $(wildcard src/*.h src/base/*.h src/math/*.h src/model/*.h)
+ENGINE_SRCS = $(wildcard src/base/*.c src/math/*.c src/model/*.c src/train/*.c) src/engine.c
+ENGINE_HDRS = $(wildcard src/*.h src/base/*.h src/math/*.h src/model/*.h src/train/*.h)
 VARIANT = $(if $(SAN),asan,release)
 BUILD = build/$(VARIANT)
 ENGINE_OBJS = $(ENGINE_SRCS:src/%.c=$(BUILD)/%.o)

@@ -30,7 +30,12 @@ ie_engine(void)
 		.session_bytes = ie_session_bytes,
 		.session_trim = ie_session_trim,
 		.embed = ie_embed,
-		.cpu_level = ie_cpu_level
+		.cpu_level = ie_cpu_level,
+		.train_config_default = ie_train_config_default,
+		.trainer_create = ie_trainer_create,
+		.trainer_free = ie_trainer_free,
+		.trainer_bytes = ie_trainer_bytes,
+		.trainer_add = ie_trainer_add
 	};
 
 	return &api;

@@ -13,6 +13,7 @@
  *				are borrowed from a read-only shared mapping of the file.
  *	  session	all mutable state of one caller: scratch arena, prefix cache.
  *				One thread at a time uses a session.
+ *	  trainer	an adapter in the making: its rows, parameters, optimiser state.
  *	  host		what the caller lends: allocator, interrupt poll.
  *
  * Verbs: open/close = resource of the operating system, create/free = heap.
@@ -266,13 +267,126 @@ double		ie_cosine_distance(const float *a, const float *b, size_t n);
 /* Scale to unit L2 norm in place; false (unchanged) if the norm is 0 or not finite. */
 bool		ie_normalize(float *x, size_t n);
 
+/* --------------------------------------------------------------- training */
+
+/*
+ * Trains an adapter: low-rank deltas (LoRA) on the seven linear layers of every
+ * block and K look-ahead vectors, over the frozen base (InstEmb; DESIGN.md 1).
+ *
+ *		ie_train_config_default(&config);
+ *		ie_trainer_create(host, model, &config, &trainer, err);
+ *		ie_trainer_add(trainer, rows, n, err);			-- as often as wanted
+ *
+ * The losses, each with a weight (0 switches it off).  q is a row's pooled
+ * state under its instruction, a that of its answer alone, both unit vectors;
+ * rows whose answers are equal but for ASCII case, spaces and full stops around
+ * them are never each other's negatives.
+ *		answer	InfoNCE of q against the batch's distinct answers
+ *		back	the same from the answer's side
+ *		group	InfoNCE of q against the q of the other rows; positive: same
+ *				answer under the same instruction
+ *		view	InfoNCE of q against itself under another dropout mask (SimCSE)
+ *		teacher InfoNCE of the state at the last input token against the frozen
+ *				base's state there when the gold answer follows
+ *		mse		states at the look-ahead vectors against the frozen base's states
+ *				over the answer's tokens: squared error over their mean square
+ *		kl		the same by KL divergence of next-token distributions
+ *		ce		cross-entropy of the k-th look-ahead state with the answer's k-th
+ *				token
+ */
+typedef struct ie_trainer ie_trainer;
+
+/* Poolings that the contrastive losses see, added where there are several */
+enum
+{
+	IE_CONTRAST_LAST = 1,
+	IE_CONTRAST_LOOKAHEAD = 2,
+	IE_CONTRAST_DAAP = 4
+};
+
+typedef struct ie_train_config
+{
+	uint32_t	n_steps;
+	uint32_t	batch_size;		/* rows of a step, at least 2; fewer if there are fewer rows */
+	uint32_t	rank;			/* r of the deltas, 1..256 */
+	float		alpha;			/* a delta is (alpha / rank) B A */
+	uint32_t	lookahead_count;	/* K, 0..64 */
+	const char *pooling;		/* what the adapter's definition will say: last, mean, lookahead,
+								 * daap; borrowed until create returns */
+	unsigned	contrast;		/* IE_CONTRAST_... */
+
+	double		learning_rate;	/* the highest */
+	double		warmup;			/* share of the steps with a rising rate, then cosine to 2 % */
+	double		weight_decay;	/* AdamW */
+	double		clip_norm;		/* of the gradient of all parameters, 0 = none */
+	double		temperature;	/* of InfoNCE */
+	double		dropout;		/* of attention's and feed-forward's outputs, 0 <= p < 1 */
+
+	double		weight_answer;
+	double		weight_back;
+	double		weight_group;
+	double		weight_view;	/* needs dropout */
+	double		weight_teacher;
+	double		weight_mse;		/* this and the following need look-ahead vectors */
+	double		weight_kl;
+	double		weight_ce;
+
+	uint32_t	max_row_tokens;	/* with template and look-ahead, at most n_ctx; 0 = n_ctx */
+	uint32_t	max_answer_tokens;	/* longer answers are cut to these */
+	bool		truncate;		/* cut texts that are longer, instead of IE_LIMIT */
+
+	uint64_t	seed;
+	size_t		max_bytes;		/* limit of the trainer's memory, whatever the batch size */
+	uint32_t	n_threads;		/* 1..64; the bits of the result depend on it */
+} ie_train_config;
+
+void		ie_train_config_default(ie_train_config *config);
+
+/*
+ * A trainer borrows host and model, which must outlive it.  The base model's
+ * file is read once for its SHA-256.
+ *
+ * Errors: IE_INVALID (a setting out of range, named with its range; the model
+ * has an adapter merged into it), IE_UNSUPPORTED (OpenBLAS is not installed),
+ * IE_LIMIT (max_bytes cannot hold base, parameters and the smallest pass; both
+ * numbers in the message), IE_NOMEM, IE_NUMERIC, IE_CANCELED.
+ */
+ie_code		ie_trainer_create(const ie_host *host, const ie_model *model,
+							  const ie_train_config *config, ie_trainer **trainer,
+							  ie_error *err);
+void		ie_trainer_free(ie_trainer *trainer);	/* NULL is allowed */
+
+/* Bytes now held by the trainer, the most that it has held in *peak (may be NULL) */
+size_t		ie_trainer_bytes(const ie_trainer *trainer, size_t *peak);
+
+/* A row: "for input, the instruction's answer is output" */
+typedef struct ie_triple
+{
+	ie_text		instruction;	/* len 0 = none: then output is a text near to input */
+	ie_text		input;
+	ie_text		output;
+} ie_triple;
+
+/*
+ * Add rows; they are tokenised at once and kept as tokens, equal texts once.
+ * Rows can be added before the first step only.  On failure the rows before the
+ * one refused stay added, and *n_added (may be NULL) tells how many of this call.
+ *
+ * Errors: IE_INVALID (input or output empty or without tokens, not UTF-8),
+ * IE_LIMIT (too long, both numbers in the message; max_bytes), each with the
+ * row's number, which counts all rows from 1; IE_INVALID (training has begun),
+ * IE_NOMEM, IE_CANCELED.
+ */
+ie_code		ie_trainer_add(ie_trainer *trainer, const ie_triple *rows, size_t n,
+						   size_t *n_added, ie_error *err);
+
 /* ------------------------------------------------------------------ module */
 
 /* Kernel level in use: "ref", "avx2", "avx512vnni", ... */
 const char *ie_cpu_level(void);
 const char *ie_code_name(ie_code code);
 
-#define IE_API_VERSION 1
+#define IE_API_VERSION 2
 
 /* The engine as the SQL face sees it. */
 typedef struct ie_api
@@ -293,6 +407,12 @@ typedef struct ie_api
 	ie_code		(*embed) (ie_session *, const ie_embed_request *, float *,
 						  ie_embed_stats *, ie_error *);
 	const char *(*cpu_level) (void);
+	void		(*train_config_default) (ie_train_config *);
+	ie_code		(*trainer_create) (const ie_host *, const ie_model *, const ie_train_config *,
+								   ie_trainer **, ie_error *);
+	void		(*trainer_free) (ie_trainer *);
+	size_t		(*trainer_bytes) (const ie_trainer *, size_t *);
+	ie_code		(*trainer_add) (ie_trainer *, const ie_triple *, size_t, size_t *, ie_error *);
 } ie_api;
 
 /* The only symbol that instemb_engine.so exports. */

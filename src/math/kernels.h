@@ -244,4 +244,12 @@ float		ie_expf(float x);
 /* cos and sin of position * theta^(-2i/D) for i < D / 2, computed in double without libm */
 void		ie_rope_table(uint32_t position, float theta, size_t head_dim, float *cos, float *sin);
 
+/*
+ * In double, for sums over few numbers: log(x) of normal x > 0; exp(x), 0 below
+ * -690 and exp(690) above 690; cos(x) of 0 <= x < 2^20.
+ */
+double		ie_log(double x);
+double		ie_exp(double x);
+double		ie_cos(double x);
+
 #endif							/* IE_KERNELS_H */

@@ -134,3 +134,25 @@ ie_rope_table(uint32_t position, float theta, size_t head_dim, float *cos, float
 		sin[i] = (float) s;
 	}
 }
+
+double
+ie_log(double x)
+{
+	return log2_of(x) * 0x1.62e42fefa39efp-1;
+}
+
+double
+ie_exp(double x)
+{
+	return x < -690.0 ? 0.0 : exp2_of((x > 690.0 ? 690.0 : x) * 0x1.71547652b82fep+0);
+}
+
+double
+ie_cos(double x)
+{
+	double		s,
+				c;
+
+	sin_cos(x, &s, &c);
+	return c;
+}

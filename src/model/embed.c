@@ -44,27 +44,23 @@ new_pass(const call *c)
 
 /* ------------------------------------------------------------------ prefix */
 
-/* [BOS] prefix(instruction), appended to the session's tokens */
-static ie_code
-encode_prefix(const call *c)
+ie_code
+ie_prompt_prefix(const ie_model *model, ie_text instruction, ie_tokens *tokens, ie_error *err)
 {
-	const ie_definition *d = &c->model->definition;
-	const ie_vocab *vocab = c->model->vocab;
-	const int32_t bos = ie_vocab_bos(vocab);
-	const ie_text instruction = c->request->instruction;
-	ie_tokens  *tokens = &c->session->tokens;
+	const ie_definition *d = &model->definition;
+	const int32_t bos = ie_vocab_bos(model->vocab);
 	ie_text		literal = instruction.len > 0 ? d->prefix : d->prefix_empty;
 
 	if (bos >= 0)
 	{
-		const ie_text spelling = ie_vocab_token(vocab, bos);
+		const ie_text spelling = ie_vocab_token(model->vocab, bos);
 
-		IE_TRY(ie_tokens_push(c->model->host, tokens, bos, c->err));
+		IE_TRY(ie_tokens_push(model->host, tokens, bos, err));
 		/* a template that spells it out does not mean two */
 		if (literal.len >= spelling.len && memcmp(literal.data, spelling.data, spelling.len) == 0)
 			literal = (ie_text) {literal.data + spelling.len, literal.len - spelling.len};
 	}
-	return ie_vocab_encode_template(vocab, literal, "instruction", instruction, tokens, c->err);
+	return ie_vocab_encode_template(model->vocab, literal, "instruction", instruction, tokens, err);
 }
 
 /* Positions that every text of this call needs beside its own tokens */
@@ -118,7 +114,7 @@ acquire_prefix(call *c)
 		return IE_OK;
 	}
 	s->tokens.n = 0;
-	IE_TRY(encode_prefix(c));
+	IE_TRY(ie_prompt_prefix(c->model, c->request->instruction, &s->tokens, c->err));
 	c->n_prefix = s->tokens.n;
 	if (overhead(c) >= c->model->config.n_ctx)
 	{

@@ -23,4 +23,11 @@ struct ie_model
 	char	   *strings;
 };
 
+/*
+ * Append what a sequence begins with: [BOS] prefix(instruction), or prefix_empty
+ * where there is no instruction (embed.c).  Errors: as ie_vocab_encode().
+ */
+ie_code		ie_prompt_prefix(const ie_model *model, ie_text instruction, ie_tokens *tokens,
+							 ie_error *err);
+
 #endif							/* IE_MODEL_H */
