@@ -21,7 +21,7 @@
 .DEFAULT_GOAL := all
 
 EXTENSION = instemb
-EXTVERSION = 0.2.0
+EXTVERSION = 0.3.0
 MODULE_big = instemb
 PG_CONFIG ?= pg_config
 # empty on a machine without PostgreSQL's build files
@@ -88,7 +88,7 @@ include tests/golden/golden.mk
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/pg/*.c))) \
 	$(BUILD)/math/distance.o $(BUILD)/base/cpu.o
 DATA = $(sort $(wildcard sql/instemb--*.sql))
-REGRESS = upgrade setup surface embed batch distance tokens model_file bad_input install trigger \
+REGRESS = upgrade setup surface embed batch distance tokens model_file bad_input install trigger statement \
 	guc cache planner encoding default_model pgvector teardown
 REGRESS_OPTS = --encoding=UTF8 --no-locale
 NO_INSTALLCHECK = 1

@@ -89,7 +89,10 @@ UNION ALL
 SELECT object, 'column ' || row_number() OVER (PARTITION BY objid ORDER BY attnum),
 	   concat_ws(' ', attname, format_type(atttypid, atttypmod), nullif(attcollation, 0)::regcollation,
 				 CASE WHEN attnotnull THEN 'not null' END, pg_get_expr(adbin, adrelid),
-				 attidentity, attgenerated, attstorage, attstattarget, attoptions, grants(attacl),
+				 attidentity, attgenerated, attstorage, attstattarget,
+				 -- some servers number the columns of views
+				 nullif(ARRAY(SELECT o FROM unnest(attoptions) AS o WHERE o !~ '^pg_attver='), '{}'),
+				 grants(attacl),
 				 col_description(attrelid, attnum))
 FROM member JOIN pg_attribute ON classid = 'pg_class'::regclass AND objid = attrelid
 	AND attnum > 0 AND NOT attisdropped

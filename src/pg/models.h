@@ -25,6 +25,7 @@ typedef struct Model
 	ie_session *session;		/* NULL until model_session() */
 	uint32		session_threads;
 	size_t		session_limit;
+	char		digits[17];		/* see provenance.c; '' = not computed */
 } Model;
 
 /*

@@ -5,9 +5,12 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/sysattr.h"
 #include "catalog/pg_type.h"
+#include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "parser/parse_coerce.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
@@ -98,4 +101,34 @@ source_equal(HeapTuple a, HeapTuple b, TupleDesc desc, const SourceColumns *colu
 		return source_a == source_b;
 	return VARSIZE(source_a) == VARSIZE(source_b) &&
 		memcmp(source_a, source_b, VARSIZE(source_a)) == 0;
+}
+
+bool
+source_assigned(const Bitmapset *updated, const SourceColumns *columns)
+{
+	for (int i = 0; i < columns->n; i++)
+		if (bms_is_member(columns->attnums[i] - FirstLowInvalidHeapAttributeNumber, updated))
+			return true;
+	return false;
+}
+
+/* instemb_source(VARIADIC columns text[]): the same for SQL, where rows are read by a query. */
+PG_FUNCTION_INFO_V1(instemb_source);
+Datum
+instemb_source(PG_FUNCTION_ARGS)
+{
+	StringInfoData source;
+	Datum	   *values;
+	bool	   *nulls;
+	int			n;
+
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), TEXTOID, -1, false, TYPALIGN_INT,
+					  &values, &nulls, &n);
+	initStringInfo(&source);
+	for (int i = 0; i < n; i++)
+		if (!nulls[i])
+			append_value(&source, TEXTOID, values[i]);
+	if (source.len == 0)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text_with_len(source.data, source.len));
 }

@@ -13,6 +13,7 @@
 
 #include "access/htup.h"
 #include "access/tupdesc.h"
+#include "nodes/bitmapset.h"
 
 /* Source columns of a relation. */
 typedef struct SourceColumns
@@ -30,5 +31,8 @@ extern text *source_compose(HeapTuple tuple, TupleDesc desc, const SourceColumns
 /* True if two rows of the same relation have the same text, or both have none. */
 extern bool source_equal(HeapTuple a, HeapTuple b, TupleDesc desc,
 						 const SourceColumns *columns);
+
+/* True if an UPDATE with these tg_updatedcols assigns one of the columns. */
+extern bool source_assigned(const Bitmapset *updated, const SourceColumns *columns);
 
 #endif							/* INSTEMB_SOURCE_H */
