@@ -414,3 +414,457 @@ $$;
 
 COMMENT ON FUNCTION instemb_enable(regclass, name, name[], text, text, text, name, boolean) IS
 	'make the triggers that keep an embedding column in step with its rows';
+
+-- ------------------------------------------------------------------ writing
+-- What backfill and worker share.  Rows are found by their primary key, whose
+-- values are kept as text.  Statements on the user's table run under the caller's
+-- search_path, since they fire the user's triggers, and name everything by schema.
+
+CREATE TYPE instemb_row AS (key text[], source text, embedding real[], error text);
+
+COMMENT ON TYPE instemb_row IS
+	'a row on its way to its embedding';
+
+CREATE FUNCTION instemb_embed_each(
+	inputs text[], instruction text, model text,
+	OUT embedding real[], OUT error text
+) RETURNS SETOF record
+	AS 'MODULE_PATHNAME'
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE COST 100000 ROWS 64;
+
+COMMENT ON FUNCTION instemb_embed_each(text[], text, text) IS
+	'embeddings of texts, in their order; a text that cannot be embedded has an error instead';
+
+CREATE FUNCTION instemb_key(
+	relation regclass,
+	OUT columns text,
+	OUT key text,
+	OUT matches text,
+	OUT follows text
+)
+	LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp AS
+$$
+BEGIN
+	SELECT string_agg(format('t.%I', a.attname), ', ' ORDER BY k.i),
+		   format('ARRAY[%s]', string_agg(format('t.%I::pg_catalog.text', a.attname), ', ' ORDER BY k.i)),
+		   string_agg(format('t.%I OPERATOR(%I.=) (%s)', a.attname, n.nspname,
+							 format('r.key[%s]::%s', k.i, format_type(a.atttypid, a.atttypmod))),
+					  ' AND ' ORDER BY k.i),
+		   format('ROW(%s) OPERATOR(%I.>) ROW(%s)',
+				  string_agg(format('t.%I', a.attname), ', ' ORDER BY k.i),
+				  min(n.nspname),
+				  string_agg(format('($1)[%s]::%s', k.i, format_type(a.atttypid, a.atttypmod)),
+							 ', ' ORDER BY k.i))
+	INTO columns, key, matches, follows
+	FROM pg_index AS x
+	CROSS JOIN LATERAL unnest(x.indkey, x.indclass) WITH ORDINALITY AS k(attnum, opclass, i)
+	JOIN pg_attribute AS a ON a.attrelid = x.indrelid AND a.attnum = k.attnum
+	JOIN pg_opclass AS c ON c.oid = k.opclass
+	JOIN pg_amop AS o ON o.amopfamily = c.opcfamily AND o.amoplefttype = c.opcintype
+		AND o.amoprighttype = c.opcintype AND o.amopstrategy = 3
+	JOIN pg_operator AS p ON p.oid = o.amopopr
+	JOIN pg_namespace AS n ON n.oid = p.oprnamespace
+	WHERE x.indrelid = relation AND x.indisprimary;
+	IF columns IS NULL THEN
+		RAISE object_not_in_prerequisite_state USING
+			MESSAGE = format('table "%s" has no primary key', relation);
+	END IF;
+END
+$$;
+
+COMMENT ON FUNCTION instemb_key(regclass) IS
+	'parts of statements that find rows of a table by its primary key';
+
+CREATE FUNCTION instemb_source_expression(sources name[]) RETURNS text
+	LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp AS
+$$
+	SELECT format('@extschema@.instemb_source(%s)',
+				  string_agg(format('t.%I::pg_catalog.text', s), ', ' ORDER BY i))
+	FROM unnest(sources) WITH ORDINALITY AS u(s, i)
+$$;
+
+COMMENT ON FUNCTION instemb_source_expression(name[]) IS
+	'the source text of row t, as an expression';
+
+CREATE FUNCTION instemb_write(
+	spec instemb_registration,
+	keys text[],
+	sources text[],
+	path text,
+	OUT done text[],
+	OUT failed instemb_row[]
+)
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp AS
+$$
+DECLARE
+	own_path constant text := 'pg_catalog, pg_temp';
+	relation regclass := spec.relation;
+	matches text := (@extschema@.instemb_key(spec.relation)).matches;
+	provenance jsonb;
+	rows @extschema@.instemb_row[];
+	locking text;
+	writing text;
+	one @extschema@.instemb_row;
+BEGIN
+	IF spec.provenance IS NOT NULL THEN
+		provenance := @extschema@.instemb_provenance(spec.instruction, spec.model);
+		IF provenance ->> 'sha256' <> spec.sha256 THEN
+			RAISE object_not_in_prerequisite_state USING
+				MESSAGE = format('model "%s" is not the one that this column is made by',
+								 provenance ->> 'model'),
+				HINT = 'Call instemb_enable() again to change the column''s model.';
+		END IF;
+	END IF;
+	rows := ARRAY(
+		SELECT ROW(k::text[], s, e.embedding, e.error)::@extschema@.instemb_row
+		FROM ROWS FROM (unnest(keys), unnest(sources),
+						@extschema@.instemb_embed_each(sources, spec.instruction, spec.model))
+			AS e(k, s, embedding, error));
+	failed := ARRAY(SELECT r FROM unnest(rows) AS r WHERE r.error IS NOT NULL);
+
+	-- rows that nobody else has locked, and whose text is still the same
+	locking := format(
+		'SELECT pg_catalog.array_agg(l.key::pg_catalog.text) FROM '
+		'(SELECT r.key FROM pg_catalog.unnest($1) AS r JOIN %s AS t ON %s '
+		'WHERE r.error IS NULL AND '
+		'coalesce(%s, '''') OPERATOR(pg_catalog.=) coalesce(r.source, '''') '
+		'FOR NO KEY UPDATE OF t SKIP LOCKED) AS l',
+		relation, matches, @extschema@.instemb_source_expression(spec.sources));
+	writing := format(
+		'UPDATE %s AS t SET %I = r.embedding%s FROM pg_catalog.unnest($1) AS r WHERE %s',
+		relation, spec.target,
+		CASE WHEN spec.provenance IS NOT NULL THEN
+			format(', %I = CASE WHEN r.embedding IS NOT NULL THEN $2 END', spec.provenance)
+		END, matches);
+	EXECUTE locking INTO done USING rows;
+	done := coalesce(done, '{}');
+	rows := ARRAY(SELECT r FROM unnest(rows) AS r WHERE r.key::text = ANY (done));
+	BEGIN
+		PERFORM set_config('search_path', path, true);
+		EXECUTE writing USING rows, provenance;
+		PERFORM set_config('search_path', own_path, true);
+		RETURN;
+	EXCEPTION WHEN OTHERS THEN
+		NULL;
+	END;
+
+	-- some row cannot be written: find out which
+	done := '{}';
+	FOREACH one IN ARRAY rows LOOP
+		BEGIN
+			PERFORM set_config('search_path', path, true);
+			EXECUTE writing USING array[one], provenance;
+			PERFORM set_config('search_path', own_path, true);
+			done := done || one.key::text;
+		EXCEPTION WHEN OTHERS THEN
+			one.error := SQLERRM;
+			failed := failed || one;
+		END;
+	END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION instemb_write(instemb_registration, text[], text[], text) IS
+	'embed and write rows; those in neither result were locked, or have changed';
+
+-- ----------------------------------------------------------------- backfill
+-- A run belongs to a role, who sees it; errors are kept until the next run.
+
+CREATE TABLE instemb_run (
+	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	role regrole NOT NULL DEFAULT current_user::pg_catalog.regrole,
+	pid integer NOT NULL DEFAULT pg_catalog.pg_backend_pid(),
+	started_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	updated_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	finished boolean NOT NULL DEFAULT false,
+	relation regclass NOT NULL,
+	target name NOT NULL,
+	spec jsonb NOT NULL,
+	which text NOT NULL,
+	total bigint NOT NULL,
+	done bigint NOT NULL DEFAULT 0,
+	failed bigint NOT NULL DEFAULT 0,
+	skipped bigint NOT NULL DEFAULT 0,
+	last_key text[]
+);
+
+COMMENT ON TABLE instemb_run IS
+	'runs of instemb_backfill()';
+
+COMMENT ON SEQUENCE instemb_run_id_seq IS
+	'numbers of runs';
+
+CREATE TABLE instemb_run_error (
+	run bigint NOT NULL,
+	role regrole NOT NULL DEFAULT current_user::pg_catalog.regrole,
+	relation regclass NOT NULL,
+	target name NOT NULL,
+	key text[] NOT NULL,
+	error text NOT NULL,
+	at timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+
+COMMENT ON TABLE instemb_run_error IS
+	'rows that instemb_backfill() could not embed';
+
+ALTER TABLE instemb_run ENABLE ROW LEVEL SECURITY;
+ALTER TABLE instemb_run_error ENABLE ROW LEVEL SECURITY;
+CREATE POLICY instemb_own ON instemb_run USING (pg_catalog.pg_has_role(role, 'USAGE'));
+CREATE POLICY instemb_own ON instemb_run_error USING (pg_catalog.pg_has_role(role, 'USAGE'));
+GRANT SELECT, INSERT, UPDATE, DELETE ON instemb_run, instemb_run_error TO PUBLIC;
+
+CREATE FUNCTION instemb_run_is_active(run bigint) RETURNS boolean
+	LANGUAGE sql STABLE STRICT PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp AS
+$$
+	SELECT EXISTS (
+		SELECT FROM pg_locks
+		WHERE locktype = 'advisory' AND objsubid = 2
+			AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+			AND classid = '@extschema@.instemb_run'::regclass AND objid = run::integer::oid)
+$$;
+
+COMMENT ON FUNCTION instemb_run_is_active(bigint) IS
+	'whether a session is at work on a run of instemb_backfill()';
+
+CREATE FUNCTION instemb_condition(spec instemb_registration, which text) RETURNS text
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp AS
+$$
+DECLARE
+	missing text := format('t.%I IS NULL AND %s IS NOT NULL', spec.target,
+						   @extschema@.instemb_source_expression(spec.sources));
+	made_by jsonb;
+BEGIN
+	IF which = 'missing' THEN
+		RETURN missing;
+	ELSIF which = 'all' THEN
+		RETURN 'true';
+	ELSIF which IS DISTINCT FROM 'stale' THEN
+		RAISE invalid_parameter_value USING
+			MESSAGE = format('unknown rows "%s"', which),
+			HINT = 'Rows are "missing", "stale" or "all".';
+	ELSIF spec.provenance IS NULL THEN
+		RAISE object_not_in_prerequisite_state USING
+			MESSAGE = format('column "%s" has no provenance', spec.target),
+			HINT = 'Name a provenance column in instemb_enable(), or choose the rows "all".';
+	END IF;
+	made_by := @extschema@.instemb_provenance(spec.instruction, spec.model);
+	RETURN format('(%1$s OR t.%2$I IS NOT NULL AND '
+				  '(coalesce(t.%3$I OPERATOR(pg_catalog.->>) ''sha256'', '''') OPERATOR(pg_catalog.<>) %4$L OR '
+				  'coalesce(t.%3$I OPERATOR(pg_catalog.->>) ''instruction'', '''') OPERATOR(pg_catalog.<>) %5$L))',
+				  missing, spec.target, spec.provenance, made_by ->> 'sha256', made_by ->> 'instruction');
+END
+$$;
+
+COMMENT ON FUNCTION instemb_condition(instemb_registration, text) IS
+	'which rows t of a table lack an embedding, or have one of another model or instruction';
+
+CREATE FUNCTION instemb_spec(
+	relation regclass,
+	target name,
+	sources name[] DEFAULT NULL,
+	instruction text DEFAULT NULL,
+	model text DEFAULT NULL,
+	provenance name DEFAULT NULL
+) RETURNS instemb_registration
+	LANGUAGE plpgsql STABLE PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp AS
+$$
+DECLARE
+	spec @extschema@.instemb_registration;
+BEGIN
+	IF sources IS NOT NULL AND instruction IS NOT NULL THEN
+		spec.relation := relation;
+		spec.target := target;
+		spec.sources := sources;
+		spec.instruction := instruction;
+		spec.model := coalesce(model, '');
+		spec.provenance := provenance;
+	ELSE
+		SELECT r.* INTO spec FROM @extschema@.instemb_registration AS r
+		WHERE r.relation = instemb_spec.relation AND r.target = instemb_spec.target;
+		IF NOT FOUND OR coalesce(sources::text, instruction, model, provenance) IS NOT NULL THEN
+			RAISE invalid_parameter_value USING
+				MESSAGE = format('column "%s" of table "%s" is not registered', target, relation),
+				HINT = 'Call instemb_enable(), or give both "sources" and "instruction".';
+		END IF;
+	END IF;
+	PERFORM @extschema@.instemb_check_trigger(
+		relation,
+		array[target::text, spec.instruction, spec.model]
+			|| CASE WHEN spec.provenance IS NOT NULL THEN array['provenance=' || spec.provenance] END
+			|| spec.sources::text[],
+		true, true);
+	RETURN spec;
+END
+$$;
+
+COMMENT ON FUNCTION instemb_spec(regclass, name, name[], text, text, name) IS
+	'how a column is made: as it is registered, or as it is said';
+
+CREATE FUNCTION instemb_run_begin(spec instemb_registration, which text) RETURNS bigint
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp AS
+$$
+DECLARE
+	run @extschema@.instemb_run;
+	total bigint;
+BEGIN
+	DELETE FROM @extschema@.instemb_run AS r
+	WHERE r.role = current_user::regrole AND r.relation = spec.relation AND r.target = spec.target
+		AND NOT @extschema@.instemb_run_is_active(r.id)
+	RETURNING r.* INTO run;
+	-- a run over all rows that broke off goes on behind its last batch
+	IF which = 'all' AND run.which = 'all' AND NOT run.finished AND run.spec = to_jsonb(spec) THEN
+		INSERT INTO @extschema@.instemb_run
+			(started_at, relation, target, spec, which, total, done, failed, skipped, last_key)
+		VALUES (run.started_at, run.relation, run.target, run.spec, which, run.total, run.done,
+				run.failed, run.skipped, run.last_key)
+		RETURNING * INTO run;
+		RETURN run.id;
+	END IF;
+	DELETE FROM @extschema@.instemb_run_error AS e
+	WHERE e.role = current_user::regrole AND e.relation = spec.relation AND e.target = spec.target;
+	EXECUTE format('SELECT count(*) FROM %s AS t WHERE %s', spec.relation,
+				   @extschema@.instemb_condition(spec, which)) INTO total;
+	INSERT INTO @extschema@.instemb_run (relation, target, spec, which, total)
+	VALUES (spec.relation, spec.target, to_jsonb(spec), which, total) RETURNING * INTO run;
+	RETURN run.id;
+END
+$$;
+
+COMMENT ON FUNCTION instemb_run_begin(instemb_registration, text) IS
+	'part of instemb_backfill(): note a run, and count its rows';
+
+CREATE FUNCTION instemb_run_step(run bigint, batch integer, path text) RETURNS boolean
+	LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp AS
+$$
+DECLARE
+	state @extschema@.instemb_run;
+	spec @extschema@.instemb_registration;
+	k record;
+	keys text[];
+	texts text[];
+	written record;
+BEGIN
+	PERFORM pg_advisory_xact_lock('@extschema@.instemb_run'::regclass::oid::integer, run::integer);
+	SELECT * INTO STRICT state FROM @extschema@.instemb_run AS r WHERE r.id = run;
+	spec := jsonb_populate_record(NULL::@extschema@.instemb_registration, state.spec);
+	k := @extschema@.instemb_key(spec.relation);
+	EXECUTE format(
+		'SELECT array_agg(b.key::text), array_agg(b.source) FROM '
+		'(SELECT %s AS key, %s AS source FROM %s AS t WHERE %s%s ORDER BY %s LIMIT %s) AS b',
+		k.key, @extschema@.instemb_source_expression(spec.sources), spec.relation,
+		@extschema@.instemb_condition(spec, state.which),
+		CASE WHEN state.last_key IS NOT NULL THEN ' AND ' || k.follows END, k.columns, batch)
+	INTO keys, texts USING state.last_key;
+	IF keys IS NULL THEN
+		UPDATE @extschema@.instemb_run AS r SET finished = true, updated_at = clock_timestamp()
+		WHERE r.id = run;
+		RETURN false;
+	END IF;
+	written := @extschema@.instemb_write(spec, keys, texts, path);
+	INSERT INTO @extschema@.instemb_run_error (run, relation, target, key, error)
+	SELECT run, spec.relation, spec.target, f.key, f.error FROM unnest(written.failed) AS f;
+	UPDATE @extschema@.instemb_run AS r
+	SET done = r.done + cardinality(written.done),
+		failed = r.failed + cardinality(written.failed),
+		skipped = r.skipped + cardinality(keys) - cardinality(written.done)
+			- cardinality(written.failed),
+		last_key = keys[cardinality(keys)]::text[],
+		updated_at = clock_timestamp()
+	WHERE r.id = run;
+	RETURN true;
+END
+$$;
+
+COMMENT ON FUNCTION instemb_run_step(bigint, integer, text) IS
+	'part of instemb_backfill(): embed one batch; false if there is none left';
+
+CREATE PROCEDURE instemb_backfill(
+	relation regclass,
+	target name,
+	which text DEFAULT 'missing',
+	batch integer DEFAULT 64,
+	sources name[] DEFAULT NULL,
+	instruction text DEFAULT NULL,
+	model text DEFAULT NULL,
+	provenance name DEFAULT NULL,
+	INOUT done bigint DEFAULT NULL,
+	INOUT failed bigint DEFAULT NULL,
+	INOUT skipped bigint DEFAULT NULL
+)
+	LANGUAGE plpgsql AS
+$$
+-- it commits, so it can have no SET clause: every name and operator has its schema
+DECLARE
+	run bigint;
+BEGIN
+	run := @extschema@.instemb_run_begin(
+		@extschema@.instemb_spec(relation, target, sources, instruction, model, provenance), which);
+	COMMIT;
+	WHILE @extschema@.instemb_run_step(run, batch, pg_catalog.current_setting('search_path')) LOOP
+		COMMIT;
+	END LOOP;
+	SELECT r.done, r.failed, r.skipped INTO done, failed, skipped
+	FROM @extschema@.instemb_run AS r WHERE r.id OPERATOR(pg_catalog.=) run;
+	COMMIT;
+END
+$$;
+
+COMMENT ON PROCEDURE instemb_backfill(regclass, name, text, integer, name[], text, text, name, bigint, bigint, bigint) IS
+	'embed the rows of a table that lack an embedding, batch by batch, each committed';
+
+CREATE VIEW instemb_progress WITH (security_barrier) AS
+SELECT
+	r.relation, r.target, r.role, r.pid,
+	CASE WHEN r.finished THEN 'finished'
+		WHEN @extschema@.instemb_run_is_active(r.id) THEN 'running' ELSE 'stopped' END AS state,
+	r.total, r.done, r.failed, r.skipped,
+	pg_catalog.round((r.done / nullif(s.seconds, 0))::numeric, 1) AS rows_per_second,
+	CASE WHEN NOT r.finished AND r.done > 0 THEN
+		pg_catalog.make_interval(secs => pg_catalog.round(
+			greatest(r.total - r.done - r.failed - r.skipped, 0) * s.seconds / r.done))
+	END AS remaining,
+	r.started_at, r.updated_at
+FROM @extschema@.instemb_run AS r
+CROSS JOIN LATERAL
+	(SELECT extract(epoch FROM r.updated_at - r.started_at)::float8 AS seconds) AS s
+WHERE pg_catalog.pg_has_role(r.role, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+
+COMMENT ON VIEW instemb_progress IS
+	'runs of instemb_backfill(), of the own roles or as a monitor';
+
+CREATE VIEW instemb_failed WITH (security_barrier) AS
+SELECT e.relation, e.target, e.key, 1 AS attempts, e.error, e.at
+FROM @extschema@.instemb_run_error AS e
+WHERE pg_catalog.pg_has_role(e.role, 'USAGE');
+
+COMMENT ON VIEW instemb_failed IS
+	'rows that could not be embedded, by key';
+
+GRANT SELECT ON instemb_progress, instemb_failed TO PUBLIC;
+
+CREATE FUNCTION instemb_stale(relation regclass, target name)
+	RETURNS TABLE (key text[], model text, sha256 text, instruction text, at timestamptz)
+	LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE ROWS 1000
+	SET search_path = pg_catalog, pg_temp AS
+$$
+DECLARE
+	spec @extschema@.instemb_registration := @extschema@.instemb_spec(relation, target);
+BEGIN
+	RETURN QUERY EXECUTE format(
+		'SELECT %1$s, t.%2$I ->> ''model'', t.%2$I ->> ''sha256'', t.%2$I ->> ''instruction'', '
+		'(t.%2$I ->> ''at'')::timestamptz FROM %3$s AS t WHERE %4$s AND t.%5$I IS NOT NULL',
+		(@extschema@.instemb_key(relation)).key, spec.provenance, relation,
+		@extschema@.instemb_condition(spec, 'stale'), target);
+END
+$$;
+
+COMMENT ON FUNCTION instemb_stale(regclass, name) IS
+	'rows whose embedding is of another model or instruction than the column''s';
