@@ -21,8 +21,19 @@ SELECT shell('test -z "$(ls -A | grep tmp)"');
 SELECT instemb_install('merged', 'tiny', 'tiny-adapter');
 SELECT instemb_install('tiny', 'tiny', 'tiny-adapter');
 SELECT instemb_install('merged', 'tiny', 'tiny-adapter', replace => true) = :'sha256' AS same;
-SELECT instemb_install('merged', 'tiny', replace => true) = encode(sha256(get_file('tiny.gguf')), 'hex') AS copy;
-SELECT instemb('A tent', 'q', 'merged') = instemb('A tent', 'q', 'tiny') AS same;
+
+-- a base alone is packed, too; what is packed is copied, and takes no adapter
+SELECT instemb_install('merged', 'tiny', replace => true) IS NOT NULL AS installed;
+SELECT i ->> 'quantization' AS quantization,
+	   i ->> 'base_sha256' = encode(sha256(get_file('tiny.gguf')), 'hex') AS base,
+	   i -> 'adapter_sha256' AS adapter
+FROM instemb_model_info('merged', true) AS i;
+SELECT instemb('A tent', 'q', 'merged') <~=> instemb('A tent', 'q', 'tiny') < 0.002 AS near;
+SELECT instemb_tokens('A tent, 2 m', 'merged') = instemb_tokens('A tent, 2 m', 'tiny') AS same;
+SELECT instemb_install('kept', 'merged') = encode(sha256(get_file('merged.gguf')), 'hex') AS copy;
+SELECT instemb('A tent', 'q', 'merged') = instemb('A tent', 'q', 'kept') AS same;
+SELECT outcome($$SELECT instemb_install('new', 'kept', 'tiny-adapter')$$);
+SELECT shell('rm kept.gguf');
 
 -- an installation is not part of the transaction
 BEGIN;

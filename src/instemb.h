@@ -88,7 +88,7 @@ typedef struct ie_model_info
 	const char *architecture;	/* general.architecture */
 	const char *name;			/* general.name */
 	const char *license;		/* general.license */
-	const char *quantization;	/* tensor type of most weights, e.g. "Q4_1" */
+	const char *quantization;	/* tensor type of most weights, e.g. "Q4_1", "Q8_0 packed" */
 	const char *pre_type;		/* tokenizer.ggml.pre */
 	const char *pooling;		/* last, mean, lookahead, daap */
 	const char *template_prefix;	/* with {instruction} */
@@ -138,25 +138,26 @@ ie_code		ie_file_sha256(const ie_host *host, const char *path, char *hex,
 						   ie_error *err);
 
 /*
- * Write a model file that holds base + adapter: each adapted matrix becomes
- * W + (alpha/r) B A, computed in fp32 and written as Q8_0 (or left in the
- * base's type where no delta exists), with the adapter's definition metadata
- * and look-ahead vectors, source hashes and a checksum of the tensor data.
- * With adapter_path NULL the base is copied unchanged.
+ * Write a packed model file, which holds base + adapter: each adapted matrix
+ * becomes W + (alpha/r) B A, computed in fp32; all matrices of the layers are
+ * quantised to 8 bits (Q8_0) and laid as the kernels want them; with the
+ * vocabulary's tables, the adapter's definition metadata and look-ahead
+ * vectors, source hashes and a checksum of the tensor data.  With adapter_path
+ * NULL the base alone is packed; a file that is packed already is copied.
  *
  * out_path must not exist; it is created with mode 0600, written and fsynced,
  * and removed again on failure.  The caller renames it into place.
  *
  * Errors: as ie_model_open() and ie_model_verify(), for the base and for the
  * result; IE_INVALID when the adapter belongs to another base, its shapes
- * differ, or the base has an adapter merged into it already; IE_LIMIT
+ * differ, or the base is a file that was installed; IE_LIMIT
  * (max_bytes, both numbers in the message); IE_NUMERIC (a merged weight is not
  * finite); IE_IO; IE_CANCELED.
  */
 typedef struct ie_install_request
 {
 	const char *base_path;
-	const char *adapter_path;	/* NULL = copy the base */
+	const char *adapter_path;	/* NULL = none */
 	const char *out_path;
 	size_t		max_bytes;		/* limit for scratch memory, 0 = none */
 } ie_install_request;

@@ -3,6 +3,7 @@
  *	  Hyperparameters: see config.h.
  */
 #include "model/config.h"
+#include "model/vocab.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -232,16 +233,15 @@ ie_config_load(const gguf_file *file, ie_config *config, ie_error *err)
 {
 	ie_config	c = {.rope_theta = DEFAULT_ROPE_THETA};
 	loader		ld = {file, NULL, err};
-	const gguf_kv *tokens;
+	uint64_t	n_vocab;
 	bool		found;
 
 	IE_TRY(find_arch(file, &ld.arch, err));
 	c.arch = ld.arch;
-	IE_TRY(gguf_get_array(file, "tokenizer.ggml.tokens", GGUF_STRING, &tokens, NULL, err));
-	if (tokens->n_elems < 1 || tokens->n_elems > IE_MAX_VOCAB)
-		return ie_fail(err, IE_FORMAT, "vocabulary of %" PRIu64 " tokens is out of range",
-					   tokens->n_elems);
-	c.n_vocab = (uint32_t) tokens->n_elems;
+	IE_TRY(ie_vocab_count(file, &n_vocab, err));
+	if (n_vocab < 1 || n_vocab > IE_MAX_VOCAB)
+		return ie_fail(err, IE_FORMAT, "vocabulary of %" PRIu64 " tokens is out of range", n_vocab);
+	c.n_vocab = (uint32_t) n_vocab;
 	IE_TRY(get_bounded(&ld, "embedding_length", 8, IE_MAX_EMBD, &c.n_embd, NULL));
 	IE_TRY(check_multiple_of_8(&ld, "embedding length", c.n_embd));
 	IE_TRY(get_bounded(&ld, "block_count", 1, IE_MAX_LAYER, &c.n_layer, NULL));

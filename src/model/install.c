@@ -9,6 +9,7 @@
 #include "model/adapter.h"
 #include "model/merge.h"
 #include "model/model.h"
+#include "model/packed.h"
 #include "model/verify.h"
 
 #define COPY_BYTES ((size_t) 256 * 1024)	/* between two polls: well below 1 ms */
@@ -47,14 +48,17 @@ done:
 	return code;
 }
 
-/* An adapter was trained on the base's own weights, never on merged ones. */
+/* An adapter was trained on the base's own weights, never on merged or packed ones. */
 static ie_code
-refuse_merged(const installer *in)
+refuse_installed(const installer *in)
 {
-	if (gguf_find(&in->base->file, "instemb.adapter_sha256") == NULL)
+	if (gguf_find(&in->base->file, "instemb.adapter_sha256") != NULL)
+		ie_fail(in->err, IE_INVALID, "file \"%s\" has an adapter merged into it already",
+				in->request->base_path);
+	else if (ie_is_packed(&in->base->file))
+		ie_fail(in->err, IE_INVALID, "file \"%s\" is packed already", in->request->base_path);
+	else
 		return IE_OK;
-	ie_fail(in->err, IE_INVALID, "file \"%s\" has an adapter merged into it already",
-			in->request->base_path);
 	return ie_hint(in->err, "Use the original base file, without an adapter.");
 }
 
@@ -66,7 +70,7 @@ open_base(installer *in)
 	if (ie_model_open(in->host, path, &in->base, in->err) != IE_OK)
 		return ie_in_file(in->err, "base", path);
 	if (in->request->adapter_path != NULL)
-		IE_TRY(refuse_merged(in));
+		IE_TRY(refuse_installed(in));
 	if (ie_verify_body(&in->base->file, &in->base->map, in->base_sha256, in->err) != IE_OK)
 		return ie_in_file(in->err, "base", path);
 	return IE_OK;
@@ -86,18 +90,21 @@ open_adapter(installer *in)
 }
 
 static ie_code
-merge_files(installer *in)
+pack(installer *in)
 {
+	const bool	has_adapter = in->request->adapter_path != NULL;
 	const ie_merge_request merge = {
 		.base = &in->base->file,
 		.base_sha256 = in->base_sha256,
-		.adapter = &in->adapter,
+		.adapter = has_adapter ? &in->adapter : NULL,
 		.adapter_sha256 = in->adapter_sha256,
+		.model = in->base,
 		.out_path = in->request->out_path,
 		.max_bytes = in->request->max_bytes
 	};
 
-	IE_TRY(open_adapter(in));
+	if (has_adapter)
+		IE_TRY(open_adapter(in));
 	return ie_merge(in->host, &merge, in->err);
 }
 
@@ -115,7 +122,7 @@ check_result(const installer *in)
 		return IE_OK;
 	}
 	ie_writer_abandon(&written);
-	return ie_in_file(in->err, "merged", written.path);
+	return ie_in_file(in->err, "new", written.path);
 }
 
 ie_code
@@ -125,7 +132,7 @@ ie_install(const ie_host *host, const ie_install_request *request, ie_error *err
 	ie_code		code;
 
 	IE_TRY_GOTO(open_base(&in));
-	IE_TRY_GOTO(request->adapter_path != NULL ? merge_files(&in) : copy_base(&in));
+	IE_TRY_GOTO(ie_is_packed(&in.base->file) ? copy_base(&in) : pack(&in));
 	code = check_result(&in);
 done:
 	ie_adapter_close(&in.adapter);

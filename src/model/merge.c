@@ -11,19 +11,42 @@
 #include "base/bytes.h"
 #include "base/sha256.h"
 #include "model/gguf_write.h"
-#include "model/weights.h"
+#include "model/merge_row.h"
+#include "model/packed.h"
 
 #define STAGE_BYTES ((size_t) 64 * 1024)	/* collected before a write */
 #define COPY_BYTES ((size_t) 256 * 1024)	/* between two polls: about 2 ms of hashing */
-#define POLL_PRODUCTS ((size_t) 1024 * 1024)	/* multiply-adds between two polls: about 1 ms */
-#define COLUMNS 16				/* unit of add_product()'s inner loop */
 
-#define DATA_SHA256_KEY "instemb.data_sha256"
+#define BASE_SHA256_KEY "instemb.base_sha256"
+#define ADAPTER_SHA256_KEY "instemb.adapter_sha256"
+#define ALIGNMENT_KEY "general.alignment"
 
-/* Written at the end of the metadata, whatever base and adapter say */
-static const char *const own_keys[] = {
-	"instemb.format_version", "instemb.base_sha256", "instemb.adapter_sha256", DATA_SHA256_KEY
-};
+/* How a tensor of the new file comes to be */
+typedef enum making
+{
+	COPIED,						/* from the base, byte for byte */
+	ROWS,						/* base and delta */
+	PANELS,						/* base and delta, or base alone */
+	LOOKAHEAD,					/* the adapter's */
+	TABLE						/* the vocabulary's */
+} making;
+
+typedef struct entry
+{
+	gguf_tensor t;				/* as the new file describes it; of TABLE also the data */
+	making		how;
+	size_t		base;			/* index in the base: COPIED, ROWS, PANELS */
+} entry;
+
+/* A key that is written at the end of the metadata, whatever base and adapter say */
+typedef struct own_key
+{
+	const char *key;
+	const char *text;			/* NULL: the number */
+	uint32_t	number;
+} own_key;
+
+#define MAX_OWN_KEYS 7
 
 typedef struct merger
 {
@@ -31,86 +54,98 @@ typedef struct merger
 	const ie_merge_request *request;
 	ie_error   *err;
 	ie_writer	w;
+	size_t		alignment;		/* of the new file */
 	uint64_t	data_sha256_at; /* offset of the digits to patch */
 	uint64_t	data_start;
 	ie_sha256	sha;			/* of the tensor data */
+	own_key		own[MAX_OWN_KEYS];	/* the last one is the checksum */
+	size_t		n_own;
 
 	/* scratch */
 	uint8_t    *block;			/* what is allocated */
 	ie_arena	arena;			/* in block */
-	size_t		n_tensors;
-	gguf_tensor *tensors;		/* directory of the new file; data: the base's, NULL where merged */
-	size_t	   *source;			/* index in the base, SIZE_MAX for the look-ahead vectors */
-	float	   *a;				/* [r, n_in]: all of A */
-	float	   *b;				/* [r]: one row of B */
-	float	   *row;			/* [n_in]: of W, then of the sum */
-	float	   *product;		/* [n_in]: one row of B A */
-	uint8_t    *packed;			/* [n_in / IE_QK] blocks of Q8_0: m->row quantised */
+	entry	   *entries;		/* directory of the new file */
+	size_t		n_entries;
+	ie_merge_rows rows;
+	float	   *row;			/* [n_in]: of the sum */
+	uint8_t    *q8_0;			/* [IE_PANEL_ROWS, n_in / IE_QK] blocks: rows quantised */
+	uint8_t    *panel;			/* a panel of n_in columns */
 	uint8_t    *stage;			/* [STAGE_BYTES] */
 	size_t		n_staged;
-	size_t		n_products;		/* since the last poll */
 } merger;
-
-/* Largest of what the scratch has to hold, in elements */
-typedef struct extent
-{
-	size_t		a;
-	size_t		rank;
-	size_t		n_in;
-} extent;
 
 /* ------------------------------------------------------------------- plan */
 
 static const ie_delta *
 find_delta(const merger *m, size_t base_index)
 {
-	const ie_delta *delta = &m->request->adapter->deltas[base_index];
+	const ie_adapter *adapter = m->request->adapter;
 
-	return delta->a != NULL ? delta : NULL;
+	return adapter != NULL && adapter->deltas[base_index].a != NULL ?
+		&adapter->deltas[base_index] : NULL;
 }
 
-/* Elements of A fit into size_t: gguf_parse() has multiplied them. */
-static extent
+static const gguf_tensor *
+new_lookahead(const merger *m)
+{
+	return m->request->adapter != NULL ? m->request->adapter->lookahead : NULL;
+}
+
+static making
+making_of(const merger *m, size_t base_index)
+{
+	const gguf_tensor *t = &m->request->base->tensors[base_index];
+	const ie_model *model = m->request->model;
+	const ie_tensor_spec *spec = model == NULL ? NULL :
+		ie_weights_find_spec(model->config.arch, model->config.n_layer, t->name);
+
+	if (spec != NULL && ie_spec_is_product(spec) && t->ne[0] % IE_QK == 0)
+		return PANELS;
+	return find_delta(m, base_index) != NULL ? ROWS : COPIED;
+}
+
+/* Largest of what the scratch has to hold.  A's size fits: gguf_parse() has multiplied it. */
+static ie_merge_extent
 measure(const merger *m)
 {
-	extent		e = {0};
+	const gguf_tensor *lookahead = new_lookahead(m);
+	ie_merge_extent e = {0};
 
 	for (size_t i = 0; i < m->request->base->n_tensors; i++)
 	{
+		const gguf_tensor *t = &m->request->base->tensors[i];
 		const ie_delta *delta = find_delta(m, i);
 
+		if (making_of(m, i) != COPIED && t->ne[0] > e.n_in)
+			e.n_in = (size_t) t->ne[0];
 		if (delta == NULL)
 			continue;
 		if (delta->a->ne[0] * ie_delta_rank(delta) > e.a)
 			e.a = (size_t) delta->a->ne[0] * ie_delta_rank(delta);
 		if (ie_delta_rank(delta) > e.rank)
 			e.rank = ie_delta_rank(delta);
-		if (delta->a->ne[0] > e.n_in)
-			e.n_in = (size_t) delta->a->ne[0];
 	}
-	if (m->request->adapter->lookahead != NULL && m->request->adapter->lookahead->ne[0] > e.n_in)
-		e.n_in = (size_t) m->request->adapter->lookahead->ne[0];
+	if (lookahead != NULL && lookahead->ne[0] > e.n_in)
+		e.n_in = (size_t) lookahead->ne[0];
 	return e;
 }
 
 static void
-lay_out(merger *m, ie_arena *arena, const extent *e)
+lay_out(merger *m, ie_arena *arena, const ie_merge_extent *e)
 {
-	/* one more for the look-ahead vectors */
-	m->tensors = IE_TAKE(arena, m->request->base->n_tensors + 1, gguf_tensor);
-	m->source = IE_TAKE(arena, m->request->base->n_tensors + 1, size_t);
-	m->a = IE_TAKE(arena, e->a, float);
-	m->b = IE_TAKE(arena, e->rank, float);
+	/* more than the base's: the look-ahead vectors and the vocabulary's tables */
+	m->entries = IE_TAKE(arena, m->request->base->n_tensors + 1 + IE_VOCAB_TABLES, entry);
+	ie_merge_rows_take(&m->rows, arena, e);
 	m->row = IE_TAKE(arena, e->n_in, float);
-	m->product = IE_TAKE(arena, e->n_in, float);
-	m->packed = (uint8_t *) IE_TAKE(arena, e->n_in / IE_QK, ie_block_q8_0);
+	m->q8_0 = (uint8_t *) IE_TAKE(arena, e->n_in / IE_QK * IE_PANEL_ROWS, ie_block_q8_0);
+	m->panel = (uint8_t *) IE_TAKE(arena, e->n_in / IE_QK, ie_panel_block);
 	m->stage = IE_TAKE(arena, STAGE_BYTES, uint8_t);
 }
 
 static ie_code
 allocate(merger *m)
 {
-	const extent e = measure(m);
+	const ie_merge_extent e = measure(m);
 	const size_t limit = m->request->max_bytes;
 	ie_arena	plan = {0};
 	size_t		bytes;
@@ -137,61 +172,112 @@ merged_type(uint64_t n_in)
 	return ie_type_find(n_in % IE_QK == 0 ? IE_TYPE_Q8_0 : IE_TYPE_F32);
 }
 
-/* Give the next tensor of the new file its size and place. */
+/* Add a tensor of the new file: its size and place. */
 static ie_code
-place(merger *m, gguf_tensor *t, size_t *end)
+add_entry(merger *m, const entry *e, size_t *end)
 {
-	const size_t n_elems = (size_t) (t->ne[0] * t->ne[1] * t->ne[2] * t->ne[3]);
+	gguf_tensor *t = &m->entries[m->n_entries].t;
+	size_t		n_elems = 1;
 	size_t		start;
 
+	m->entries[m->n_entries++] = *e;
+	for (size_t i = 0; i < GGUF_MAX_DIMS; i++)
+		if (!ie_size_mul(n_elems, (size_t) t->ne[i], &n_elems))
+			return ie_fail(m->err, IE_LIMIT, "merged file would be too large");
 	if (!ie_size_mul(n_elems / t->type->block_len, t->type->block_bytes, &t->data_bytes) ||
-		!ie_size_add(*end, m->request->base->alignment, &start))
+		!ie_size_add(*end, m->alignment, &start))
 		return ie_fail(m->err, IE_LIMIT, "merged file would be too large");
-	start = ie_round_up(*end, m->request->base->alignment);
+	start = ie_round_up(*end, m->alignment);
 	if (!ie_size_add(start, t->data_bytes, end))
 		return ie_fail(m->err, IE_LIMIT, "merged file would be too large");
 	t->offset = start;
 	return IE_OK;
 }
 
+/* Bytes of a panel of n_in columns */
+static size_t
+panel_bytes(uint64_t n_in)
+{
+	return (size_t) n_in / IE_QK * IE_PANEL_S8_BYTES;
+}
+
+static ie_code
+plan_base_tensor(merger *m, size_t i, size_t *end)
+{
+	entry		e = {m->request->base->tensors[i], making_of(m, i), i};
+
+	if (new_lookahead(m) != NULL && ie_text_is(e.t.name, IE_LOOKAHEAD_TENSOR))
+		return IE_OK;
+	if (e.how == ROWS)
+		e.t.type = merged_type(e.t.ne[0]);
+	if (e.how == PANELS)
+	{
+		e.t.type = ie_type_find(IE_TYPE_I8);
+		e.t.ne[0] = panel_bytes(e.t.ne[0]);
+		e.t.ne[1] = (e.t.ne[1] + IE_PANEL_ROWS - 1) / IE_PANEL_ROWS;
+	}
+	return add_entry(m, &e, end);
+}
+
 static ie_code
 plan_tensors(merger *m)
 {
-	const gguf_file *base = m->request->base;
-	const gguf_tensor *lookahead = m->request->adapter->lookahead;
+	gguf_tensor tables[IE_VOCAB_TABLES];
 	size_t		end = 0;
 
-	for (size_t i = 0; i < base->n_tensors; i++)
+	if (m->request->model != NULL)
 	{
-		gguf_tensor *t = &m->tensors[m->n_tensors];
+		const size_t n = ie_vocab_tables(m->request->model->vocab, tables);
 
-		if (lookahead != NULL && ie_text_is(base->tensors[i].name, IE_LOOKAHEAD_TENSOR))
-			continue;
-		*t = base->tensors[i];
-		if (find_delta(m, i) != NULL)
-			t->type = merged_type(t->ne[0]);
-		IE_TRY(place(m, t, &end));
-		m->source[m->n_tensors++] = i;
+		for (size_t i = 0; i < n; i++)
+			IE_TRY(add_entry(m, &(entry) {tables[i], TABLE, 0}, &end));
 	}
-	if (lookahead != NULL)
+	for (size_t i = 0; i < m->request->base->n_tensors; i++)
+		IE_TRY(plan_base_tensor(m, i, &end));
+	if (new_lookahead(m) != NULL)
 	{
-		gguf_tensor *t = &m->tensors[m->n_tensors];
+		entry		e = {*new_lookahead(m), LOOKAHEAD, 0};
 
-		*t = *lookahead;
-		t->type = ie_type_find(IE_TYPE_F32);
-		IE_TRY(place(m, t, &end));
-		m->source[m->n_tensors++] = SIZE_MAX;
+		e.t.type = ie_type_find(IE_TYPE_F32);
+		IE_TRY(add_entry(m, &e, &end));
 	}
 	return IE_OK;
 }
 
 /* --------------------------------------------------------------- metadata */
 
-static bool
-is_own_key(ie_text key)
+static void
+add_own(merger *m, const char *key, const char *text, uint32_t number)
 {
-	for (size_t i = 0; i < IE_LENGTH(own_keys); i++)
-		if (ie_text_is(key, own_keys[i]))
+	m->own[m->n_own++] = (own_key) {key, text, number};
+}
+
+static void
+plan_own_keys(merger *m)
+{
+	static const char reserved[] =
+		"0000000000000000000000000000000000000000000000000000000000000000";
+	const ie_merge_request *r = m->request;
+
+	add_own(m, "instemb.format_version", NULL, IE_FORMAT_VERSION);
+	if (r->adapter != NULL || gguf_find(r->base, BASE_SHA256_KEY) == NULL)
+		add_own(m, BASE_SHA256_KEY, r->base_sha256, 0);
+	if (r->adapter != NULL)
+		add_own(m, ADAPTER_SHA256_KEY, r->adapter_sha256, 0);
+	if (r->model != NULL)
+	{
+		add_own(m, IE_PACKED_VERSION_KEY, NULL, IE_PACKED_VERSION);
+		add_own(m, IE_PACKED_PANELS_KEY, NULL, IE_PANEL_LAYOUT);
+		add_own(m, ALIGNMENT_KEY, NULL, (uint32_t) m->alignment);
+	}
+	add_own(m, IE_DATA_SHA256_KEY, reserved, 0);
+}
+
+static bool
+is_own_key(const merger *m, ie_text key)
+{
+	for (size_t i = 0; i < m->n_own; i++)
+		if (ie_text_is(key, m->own[i].key))
 			return true;
 	return false;
 }
@@ -205,60 +291,72 @@ is_instemb_key(ie_text key)
 static bool
 takes_from_base(const merger *m, const gguf_kv *kv)
 {
-	if (is_own_key(kv->key))
+	const ie_adapter *adapter = m->request->adapter;
+	const bool	packed = m->request->model != NULL;
+
+	if (is_own_key(m, kv->key))
 		return false;
 	if (is_instemb_key(kv->key))
-		return gguf_find_text(&m->request->adapter->file, kv->key) == NULL;
-	return m->request->adapter->n_deltas == 0 || !ie_text_is(kv->key, "general.file_type");
+		return adapter == NULL || gguf_find_text(&adapter->file, kv->key) == NULL;
+	if (packed && (ie_text_is(kv->key, "tokenizer.ggml.tokens") ||
+				   ie_text_is(kv->key, "tokenizer.ggml.merges")))
+		return false;			/* in the tables */
+	return !ie_text_is(kv->key, "general.file_type") ||
+		!(packed || (adapter != NULL && adapter->n_deltas > 0));
 }
 
 static bool
-takes_from_adapter(const gguf_kv *kv)
+takes_from_adapter(const merger *m, const gguf_kv *kv)
 {
-	return is_instemb_key(kv->key) && !is_own_key(kv->key);
+	return is_instemb_key(kv->key) && !is_own_key(m, kv->key);
 }
 
 static ie_code
-write_sha256(merger *m, const char *key, const char *hex)
+write_own_keys(merger *m)
 {
-	return gguf_write_text(&m->w, key, (ie_text) {hex, IE_SHA256_HEX_SIZE - 1}, m->err);
-}
+	for (size_t i = 0; i < m->n_own; i++)
+	{
+		const own_key *own = &m->own[i];
 
-static ie_code
-write_metadata(merger *m)
-{
-	static const char reserved[] =
-		"0000000000000000000000000000000000000000000000000000000000000000";
-	const gguf_file *base = m->request->base;
-	const gguf_file *adapter = &m->request->adapter->file;
-	size_t		n_kv = IE_LENGTH(own_keys);
-
-	for (size_t i = 0; i < base->n_kv; i++)
-		n_kv += takes_from_base(m, &base->kv[i]);
-	for (size_t i = 0; i < adapter->n_kv; i++)
-		n_kv += takes_from_adapter(&adapter->kv[i]);
-
-	IE_TRY(gguf_write_header(&m->w, m->n_tensors, n_kv, m->err));
-	for (size_t i = 0; i < base->n_kv; i++)
-		if (takes_from_base(m, &base->kv[i]))
-			IE_TRY(gguf_write_kv(&m->w, &base->kv[i], m->err));
-	for (size_t i = 0; i < adapter->n_kv; i++)
-		if (takes_from_adapter(&adapter->kv[i]))
-			IE_TRY(gguf_write_kv(&m->w, &adapter->kv[i], m->err));
-	IE_TRY(gguf_write_u32(&m->w, "instemb.format_version", IE_FORMAT_VERSION, m->err));
-	IE_TRY(write_sha256(m, "instemb.base_sha256", m->request->base_sha256));
-	IE_TRY(write_sha256(m, "instemb.adapter_sha256", m->request->adapter_sha256));
-	IE_TRY(write_sha256(m, DATA_SHA256_KEY, reserved));
+		if (own->text == NULL)
+			IE_TRY(gguf_write_u32(&m->w, own->key, own->number, m->err));
+		else
+			IE_TRY(gguf_write_text(&m->w, own->key, (ie_text) {own->text, strlen(own->text)},
+								   m->err));
+	}
 	m->data_sha256_at = m->w.offset - (IE_SHA256_HEX_SIZE - 1);
 	return IE_OK;
 }
 
 static ie_code
+write_metadata(merger *m)
+{
+	const gguf_file *base = m->request->base;
+	const gguf_file none = {0};
+	const gguf_file *adapter = m->request->adapter != NULL ? &m->request->adapter->file : &none;
+	size_t		n_kv = m->n_own;
+
+	for (size_t i = 0; i < base->n_kv; i++)
+		n_kv += takes_from_base(m, &base->kv[i]);
+	for (size_t i = 0; i < adapter->n_kv; i++)
+		n_kv += takes_from_adapter(m, &adapter->kv[i]);
+
+	IE_TRY(gguf_write_header(&m->w, m->n_entries, n_kv, m->err));
+	for (size_t i = 0; i < base->n_kv; i++)
+		if (takes_from_base(m, &base->kv[i]))
+			IE_TRY(gguf_write_kv(&m->w, &base->kv[i], m->err));
+	for (size_t i = 0; i < adapter->n_kv; i++)
+		if (takes_from_adapter(m, &adapter->kv[i]))
+			IE_TRY(gguf_write_kv(&m->w, &adapter->kv[i], m->err));
+	return write_own_keys(m);
+}
+
+static ie_code
 write_directory(merger *m)
 {
-	for (size_t i = 0; i < m->n_tensors; i++)
-		IE_TRY(gguf_write_tensor(&m->w, &m->tensors[i], m->err));
-	IE_TRY(gguf_write_padding(&m->w, m->request->base->alignment, m->err));
+	for (size_t i = 0; i < m->n_entries; i++)
+		IE_TRY(gguf_write_tensor(&m->w, &m->entries[i].t, m->err));
+	IE_TRY(gguf_write_padding(&m->w, m->alignment, m->err));
 	m->data_start = m->w.offset;
 	return IE_OK;
 }
@@ -315,101 +413,88 @@ copy_tensor(merger *m, const gguf_tensor *t)
 	return IE_OK;
 }
 
-/* Quantise m->row into the type of t and stage it. */
+static ie_code
+not_finite(const merger *m, const gguf_tensor *t)
+{
+	char		shown[GGUF_SHOWN_SIZE];
+
+	return ie_fail(m->err, IE_NUMERIC, "merged tensor \"%s\" holds values that are not finite "
+				   "or too large", gguf_show(t->name, shown));
+}
+
+/* m->row, of n columns, as Q8_0 to blocks */
+static ie_code
+quantize_row(const merger *m, const gguf_tensor *t, size_t n, void *blocks)
+{
+	if (!ie_type_find(IE_TYPE_F32)->is_finite(m->row, n))
+		return not_finite(m, t);
+	ie_quantize_q8_0(m->row, n, blocks);
+	return ie_type_find(IE_TYPE_Q8_0)->is_finite(blocks, n) ? IE_OK : not_finite(m, t);
+}
+
+/* Stage m->row as F32 or Q8_0, which t is described as. */
 static ie_code
 emit_row(merger *m, const gguf_tensor *t)
 {
 	const size_t n = (size_t) t->ne[0];
-	const size_t bytes = n / t->type->block_len * t->type->block_bytes;
-	const uint8_t *packed = (const uint8_t *) m->row;
-	bool		is_finite = ie_type_find(IE_TYPE_F32)->is_finite(m->row, n);
 
-	if (is_finite && t->type->quantized)
+	if (t->type->quantized)
 	{
-		ie_quantize_q8_0(m->row, n, m->packed);
-		is_finite = t->type->is_finite(m->packed, n);
-		packed = m->packed;
+		IE_TRY(quantize_row(m, t, n, m->q8_0));
+		return stage_bytes(m, m->q8_0, n / IE_QK * sizeof(ie_block_q8_0));
 	}
-	if (!is_finite)
-	{
-		char		shown[GGUF_SHOWN_SIZE];
-
-		return ie_fail(m->err, IE_NUMERIC, "merged tensor \"%s\" holds values that are not finite "
-					   "or too large", gguf_show(t->name, shown));
-	}
-	return stage_bytes(m, packed, bytes);
+	if (!t->type->is_finite(m->row, n))
+		return not_finite(m, t);
+	return stage_bytes(m, (const uint8_t *) m->row, n * sizeof(float));
 }
 
-/*
- * product[0 .. n) += w * a[0 .. n).  The inner loop has a constant length, which
- * is what the compiler turns into vector instructions at -O2.
- */
-static void
-add_product(float *restrict product, float w, const float *restrict a, size_t n)
-{
-	size_t		i = 0;
-
-	for (; i + COLUMNS <= n; i += COLUMNS)
-		for (size_t j = 0; j < COLUMNS; j++)
-			product[i + j] += w * a[i + j];
-	for (; i < n; i++)
-		product[i] += w * a[i];
-}
-
-/* Row o of an adapted matrix into m->row; m->a holds A. */
 static ie_code
-merge_row(merger *m, const gguf_tensor *w, const ie_delta *delta, size_t o)
+begin_rows(merger *m, const entry *e)
 {
+	const ie_delta *delta = find_delta(m, e->base);
+
+	return ie_merge_rows_begin(&m->rows, &m->request->base->tensors[e->base], delta,
+							   delta != NULL ? m->request->adapter->alpha : 0.0f);
+}
+
+static ie_code
+write_rows(merger *m, const entry *e)
+{
+	IE_TRY(begin_rows(m, e));
+	for (size_t o = 0; o < e->t.ne[1]; o++)
+	{
+		IE_TRY(ie_merge_row(&m->rows, o, m->row));
+		IE_TRY(emit_row(m, &e->t));
+	}
+	return flush_stage(m);
+}
+
+/* Rows of the base, 16 by 16, as Q8_0, which some are already */
+static ie_code
+write_panels(merger *m, const entry *e)
+{
+	const gguf_tensor *w = &m->request->base->tensors[e->base];
+	const bool	is_q8_0 = w->type->type == IE_TYPE_Q8_0 && find_delta(m, e->base) == NULL;
 	const size_t n_in = (size_t) w->ne[0];
-	const size_t rank = ie_delta_rank(delta);
-	const size_t w_bytes = n_in / w->type->block_len * w->type->block_bytes;
-	const size_t b_bytes = rank / delta->b->type->block_len * delta->b->type->block_bytes;
-	const float scale = m->request->adapter->alpha / (float) rank;
+	const size_t n_out = (size_t) w->ne[1];
+	const size_t row_bytes = n_in / IE_QK * sizeof(ie_block_q8_0);
+	const ie_type_traits *q8_0 = ie_type_find(IE_TYPE_Q8_0);
+	const ie_pack_fn pack = ie_kernels_select()->pack_for(q8_0, false).pack;
 
-	w->type->dequantize(w->data + o * w_bytes, n_in, m->row);
-	delta->b->type->dequantize(delta->b->data + o * b_bytes, rank, m->b);
-	memset(m->product, 0, n_in * sizeof(float));
-	for (size_t r = 0; r < rank; r++)
+	IE_TRY(begin_rows(m, e));
+	for (size_t row0 = 0; row0 < n_out; row0 += IE_PANEL_ROWS)
 	{
-		add_product(m->product, m->b[r], m->a + r * n_in, n_in);
-		m->n_products += n_in;
-		if (m->n_products > POLL_PRODUCTS)
+		const size_t n_rows = n_out - row0 < IE_PANEL_ROWS ? n_out - row0 : IE_PANEL_ROWS;
+		ie_matrix	rows = {q8_0, w->data + row0 * row_bytes, row_bytes, n_in, n_rows};
+
+		for (size_t r = 0; r < n_rows && !is_q8_0; r++)
 		{
-			m->n_products = 0;
-			IE_TRY(ie_poll(m->host, m->err));
+			IE_TRY(ie_merge_row(&m->rows, row0 + r, m->row));
+			IE_TRY(quantize_row(m, w, n_in, m->q8_0 + r * row_bytes));
+			rows.data = m->q8_0;
 		}
-	}
-	for (size_t i = 0; i < n_in; i++)
-		m->row[i] += scale * m->product[i];
-	return IE_OK;
-}
-
-/* Dequantise A row by row: it may be large. */
-static ie_code
-load_a(merger *m, const gguf_tensor *a)
-{
-	const size_t n_in = (size_t) a->ne[0];
-	const size_t row_bytes = n_in / a->type->block_len * a->type->block_bytes;
-
-	for (size_t r = 0; r < a->ne[1]; r++)
-	{
-		IE_TRY(ie_poll(m->host, m->err));
-		a->type->dequantize(a->data + r * row_bytes, n_in, m->a + r * n_in);
-	}
-	return IE_OK;
-}
-
-static ie_code
-merge_tensor(merger *m, const gguf_tensor *t, size_t base_index)
-{
-	const gguf_tensor *w = &m->request->base->tensors[base_index];
-	const ie_delta *delta = find_delta(m, base_index);
-
-	IE_TRY(load_a(m, delta->a));
-	for (size_t o = 0; o < w->ne[1]; o++)
-	{
-		IE_TRY(merge_row(m, w, delta, o));
-		IE_TRY(emit_row(m, t));
+		pack(&rows, 0, m->panel);
+		IE_TRY(stage_bytes(m, m->panel, panel_bytes(n_in)));
 	}
 	return flush_stage(m);
 }
@@ -417,7 +502,7 @@ merge_tensor(merger *m, const gguf_tensor *t, size_t base_index)
 static ie_code
 write_lookahead(merger *m, const gguf_tensor *t)
 {
-	const gguf_tensor *from = m->request->adapter->lookahead;
+	const gguf_tensor *from = new_lookahead(m);
 	const size_t n = (size_t) from->ne[0];
 	const size_t row_bytes = n / from->type->block_len * from->type->block_bytes;
 
@@ -427,6 +512,24 @@ write_lookahead(merger *m, const gguf_tensor *t)
 		IE_TRY(emit_row(m, t));
 	}
 	return flush_stage(m);
+}
+
+static ie_code
+write_tensor(merger *m, const entry *e)
+{
+	switch (e->how)
+	{
+		case COPIED:
+		case TABLE:
+			return copy_tensor(m, &e->t);
+		case ROWS:
+			return write_rows(m, e);
+		case PANELS:
+			return write_panels(m, e);
+		case LOOKAHEAD:
+			return write_lookahead(m, &e->t);
+	}
+	return ie_fail(m->err, IE_INTERNAL, "unknown way to make a tensor");
 }
 
 _Static_assert(STAGE_BYTES >= GGUF_MAX_ALIGNMENT, "pad_data() takes its zeros from the stage");
@@ -445,19 +548,12 @@ static ie_code
 write_tensors(merger *m)
 {
 	ie_sha256_init(&m->sha);
-	for (size_t i = 0; i < m->n_tensors; i++)
+	for (size_t i = 0; i < m->n_entries; i++)
 	{
-		const gguf_tensor *t = &m->tensors[i];
-
-		IE_TRY(pad_data(m, t->offset));
-		if (m->source[i] == SIZE_MAX)
-			IE_TRY(write_lookahead(m, t));
-		else if (find_delta(m, m->source[i]) != NULL)
-			IE_TRY(merge_tensor(m, t, m->source[i]));
-		else
-			IE_TRY(copy_tensor(m, t));
+		IE_TRY(pad_data(m, m->entries[i].t.offset));
+		IE_TRY(write_tensor(m, &m->entries[i]));
 	}
-	return pad_data(m, ie_round_up(m->w.offset - m->data_start, m->request->base->alignment));
+	return pad_data(m, ie_round_up(m->w.offset - m->data_start, m->alignment));
 }
 
 static ie_code
@@ -476,11 +572,17 @@ write_file(merger *m)
 ie_code
 ie_merge(const ie_host *host, const ie_merge_request *request, ie_error *err)
 {
-	merger		m = {.host = host, .request = request, .err = err};
+	merger		m = {
+		.host = host, .request = request, .err = err, .rows = {.host = host, .err = err},
+		.alignment = request->base->alignment
+	};
 	ie_code		code;
 
+	if (request->model != NULL && m.alignment < IE_PACKED_ALIGNMENT)
+		m.alignment = IE_PACKED_ALIGNMENT;
 	IE_TRY_GOTO(allocate(&m));
 	IE_TRY_GOTO(plan_tensors(&m));
+	plan_own_keys(&m);
 	IE_TRY_GOTO(ie_writer_open(&m.w, request->out_path, err));
 	code = write_file(&m);
 	if (code != IE_OK)

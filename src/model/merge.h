@@ -1,32 +1,35 @@
 /*
  * merge.h
- *	  Writing base + adapter as one GGUF file.
+ *	  Writing base + adapter as one GGUF file, packed or plain.
  *
- * Adapted matrices become W + (alpha / r) B A, computed in fp32 (W and the
- * factors dequantised; the product summed over ascending rank, then scaled,
- * then added) and written as Q8_0, or as F32 where a row is no multiple of 32.
- * Other tensors are copied byte for byte.  The look-ahead vectors are written
- * as F32.
+ * Adapted matrices become W + (alpha / r) B A: see merge_row.h.  A packed file
+ * has the matrices of products as panels and the vocabulary as tables: see
+ * packed.h.  Other matrices with a delta, in a plain file all, are written as
+ * Q8_0, or as F32 where a row is no multiple of 32.  Other tensors are copied
+ * byte for byte.  The look-ahead vectors are written as F32.
  *
  * Metadata: the base's, where the adapter has no key instemb.* of the same
  * name; the adapter's instemb.*; and
  *	  instemb.format_version		IE_FORMAT_VERSION
  *	  instemb.base_sha256			of the base's file
- *	  instemb.adapter_sha256		of the adapter's file
+ *	  instemb.adapter_sha256		of the adapter's file, if there is one
  *	  instemb.data_sha256			of the new file from the start of the tensor data on
+ * Without an adapter, hashes that the base itself states stay as they are.
  * general.file_type is left out when matrices changed their type.
  */
 #ifndef IE_MERGE_H
 #define IE_MERGE_H
 
 #include "model/adapter.h"
+#include "model/model.h"
 
 typedef struct ie_merge_request
 {
 	const gguf_file *base;
 	const char *base_sha256;
-	const ie_adapter *adapter;
+	const ie_adapter *adapter;	/* NULL: none */
 	const char *adapter_sha256;
+	const ie_model *model;		/* the base as a model, to write a packed file; NULL: a plain one */
 	const char *out_path;		/* must not exist; removed again on failure */
 	size_t		max_bytes;		/* limit for scratch memory, 0 = none */
 } ie_merge_request;

@@ -4,6 +4,7 @@
  */
 #include "model/model.h"
 #include "base/bytes.h"
+#include "model/packed.h"
 #include "model/unicode.h"
 #include "model/verify.h"
 
@@ -82,7 +83,7 @@ fill_sizes(ie_model *m)
 {
 	ie_model_info *info = &m->info;
 	uint64_t	n_by_type[IE_TYPE_BF16 + 1] = {0};
-	ie_type		most = IE_TYPE_F32;
+	const ie_type_traits *most = ie_type_find(IE_TYPE_F32);
 
 	info->n_vocab = m->config.n_vocab;
 	info->n_embd = m->config.n_embd;
@@ -94,17 +95,22 @@ fill_sizes(ie_model *m)
 	info->n_ctx = m->config.n_ctx;
 	info->lookahead_count = m->definition.lookahead_count;
 	info->file_bytes = m->map.size;
+	info->n_params = m->weights.n_packed;
 	for (size_t i = 0; i < m->file.n_tensors; i++)
 	{
 		const gguf_tensor *t = &m->file.tensors[i];
 		const uint64_t n = t->data_bytes / t->type->block_bytes * t->type->block_len;
 
+		if (ie_type_is_table(t->type))
+			continue;			/* panels, which are counted, or no weights */
 		info->n_params += n;
 		n_by_type[t->type->type] += n;
-		if (n_by_type[t->type->type] > n_by_type[most])
-			most = t->type->type;
+		if (n_by_type[t->type->type] > n_by_type[most->type])
+			most = t->type;
 	}
-	info->quantization = ie_type_name(most);
+	if (m->weights.n_packed > n_by_type[most->type])
+		most = &ie_type_panels_s8;
+	info->quantization = most->name;
 }
 
 /* -------------------------------------------------------------------- open */
@@ -113,6 +119,7 @@ static ie_code
 load(ie_model *m, ie_error *err)
 {
 	IE_TRY(gguf_parse(m->host, m->map.data, m->map.size, &m->file, err));
+	IE_TRY(ie_packed_check(&m->file, err));
 	IE_TRY(ie_config_load(&m->file, &m->config, err));
 	IE_TRY(ie_weights_bind(m->host, &m->file, &m->config, &m->weights, err));
 	IE_TRY(ie_vocab_create(m->host, &m->file, &m->vocab, err));

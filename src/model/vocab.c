@@ -1,16 +1,15 @@
 /*
  * vocab.c
- *	  Vocabulary tables: built when a model is opened, in each backend, hence
- *	  compact and quick to make.  Spellings stay in the file; a token costs a
- *	  u32 offset and two u32 hash slots, a merge two slots of 16 bytes, all in
- *	  one block.
+ *	  Vocabulary tables.  Those of a plain file are built when it is opened, in
+ *	  each backend, hence compact and quick to make.  Spellings stay in the file;
+ *	  a token costs a u32 offset and two u32 hash slots, a merge two slots of 16
+ *	  bytes, all in one block.
  */
 #include "model/vocab_tables.h"
 #include "base/bytes.h"
 
 #include <inttypes.h>
 
-#define MAX_TOKENS 0xffffff		/* ids share a hash slot with 8 bits of hash */
 #define EMPTY UINT32_MAX
 #define POLL_ENTRIES 8192		/* tokens or merges between two polls: about 1 ms */
 
@@ -154,7 +153,7 @@ find_slot(const ie_vocab *vocab, ie_text left, ie_text right)
 
 		if (vocab->slots[i] >> 24 != (hash & 0xff))
 			continue;
-		token = ie_vocab_token(vocab, (int32_t) (vocab->slots[i] & MAX_TOKENS));
+		token = ie_vocab_token(vocab, (int32_t) (vocab->slots[i] & IE_MAX_TOKENS));
 		if (is_joined(token, left, right))
 			break;
 	}
@@ -166,7 +165,7 @@ find_joined(const ie_vocab *vocab, ie_text left, ie_text right)
 {
 	const uint32_t slot = vocab->slots[find_slot(vocab, left, right)];
 
-	return slot == EMPTY ? -1 : (int32_t) (slot & MAX_TOKENS);
+	return slot == EMPTY ? -1 : (int32_t) (slot & IE_MAX_TOKENS);
 }
 
 int32_t
@@ -207,7 +206,7 @@ ie_vocab_find_word(const ie_vocab *vocab, ie_text word)
 	hash = spread(hash);
 	for (uint32_t i = first_slot(vocab, hash); vocab->slots[i] != EMPTY; i = next_slot(vocab, i))
 	{
-		const int32_t id = (int32_t) (vocab->slots[i] & MAX_TOKENS);
+		const int32_t id = (int32_t) (vocab->slots[i] & IE_MAX_TOKENS);
 
 		if (vocab->slots[i] >> 24 == (hash & 0xff) &&
 			token_type(vocab, (uint32_t) id) == TYPE_NORMAL &&
@@ -246,6 +245,19 @@ find_pre_type(ie_vocab *vocab, const gguf_file *file, ie_error *err)
 		return ie_detail(err, "Supported are smollm, gpt-2, llama-bpe (llama3, llama-v3) and "
 						 "qwen2 (deepseek-r1-qwen).");
 	}
+	return IE_OK;
+}
+
+ie_code
+ie_vocab_set_types(ie_vocab *vocab, const gguf_kv *types, ie_error *err)
+{
+	if (types->n_elems != vocab->n_tokens)
+	{
+		ie_fail(err, IE_FORMAT, "token types do not match the tokens");
+		return ie_detail(err, "There are %u tokens and %" PRIu64 " token types.",
+						 vocab->n_tokens, types->n_elems);
+	}
+	vocab->types = types->value;
 	return IE_OK;
 }
 
@@ -324,7 +336,7 @@ add_tokens(ie_vocab *vocab, const gguf_kv *tokens, ie_error *err)
 		if (vocab->slots[slot] != EMPTY)
 		{
 			ie_fail(err, IE_FORMAT, "tokens %u and %u are the same",
-					vocab->slots[slot] & MAX_TOKENS, id);
+					vocab->slots[slot] & IE_MAX_TOKENS, id);
 			return ie_detail(err, "Both are \"%s\".", gguf_show(text, shown));
 		}
 		vocab->slots[slot] = spread(hash_bytes(HASH_START, text)) << 24 | id;
@@ -434,7 +446,10 @@ add_merges(ie_vocab *vocab, const gguf_kv *merges, ie_error *err)
 		if (left_id < 0 || right_id < 0 || id < 0)
 			return bad_merge(rank, text, "needs a token that is not in the vocabulary", err);
 		if (ie_vocab_is_control(vocab, id))
-			continue;			/* text must never give a control token */
+		{
+			*merge = (ie_merge) {0};	/* text must never give a control token */
+			continue;
+		}
 		*merge = (ie_merge) {(uint32_t) left_id, (uint32_t) right_id, (uint32_t) id};
 		if (!ie_merge_add(&vocab->merges, rank))
 			return bad_merge(rank, text, "occurs twice", err);
@@ -447,54 +462,72 @@ static ie_code
 plan_tables(ie_vocab *plan, const gguf_kv *tokens, const gguf_kv *types, const gguf_kv *merges,
 			ie_error *err)
 {
-	if (tokens->n_elems > MAX_TOKENS || merges->n_elems > MAX_TOKENS ||
+	if (tokens->n_elems > IE_MAX_TOKENS || merges->n_elems > IE_MAX_TOKENS ||
 		tokens->value_bytes > UINT32_MAX)
 	{
 		ie_fail(err, IE_UNSUPPORTED, "vocabulary is too large");
 		return ie_detail(err, "At most %d tokens and merges and 4 GB of spellings are supported.",
-						 MAX_TOKENS);
-	}
-	if (types->n_elems != tokens->n_elems)
-	{
-		ie_fail(err, IE_FORMAT, "token types do not match the tokens");
-		return ie_detail(err, "There are %" PRIu64 " tokens and %" PRIu64 " token types.",
-						 tokens->n_elems, types->n_elems);
+						 IE_MAX_TOKENS);
 	}
 	plan->n_tokens = (uint32_t) tokens->n_elems;
 	plan->spellings = tokens->value;
-	plan->types = types->value;
-	plan->n_slots = 2 * plan->n_tokens + 1;
+	plan->spellings_bytes = (uint32_t) tokens->value_bytes;
+	IE_TRY(ie_vocab_set_types(plan, types, err));
+	plan->n_slots = IE_TOKEN_SLOTS(plan->n_tokens);
 	plan->merges.n_slots = IE_MERGE_SLOTS((uint32_t) merges->n_elems);
 	for (uint32_t id = 0; id < plan->n_tokens; id++)
 		plan->n_controls += ie_vocab_is_control(plan, (int32_t) id);
 	return IE_OK;
 }
 
-ie_code
-ie_vocab_create(const ie_host *host, const gguf_file *file, ie_vocab **vocab, ie_error *err)
+/* Tables of a plain file */
+static ie_code
+build(const gguf_file *file, ie_vocab *plan, ie_vocab **vocab, ie_error *err)
 {
 	const gguf_kv *tokens;
 	const gguf_kv *types;
 	const gguf_kv *merges;
-	ie_vocab	plan = {.host = host};
-	ie_vocab   *built = NULL;
-	ie_code		code;
+	ie_vocab   *built;
 
-	IE_TRY(find_pre_type(&plan, file, err));
 	IE_TRY(gguf_get_array(file, "tokenizer.ggml.tokens", GGUF_STRING, &tokens, NULL, err));
 	IE_TRY(gguf_get_array(file, "tokenizer.ggml.token_type", GGUF_I32, &types, NULL, err));
 	IE_TRY(gguf_get_array(file, "tokenizer.ggml.merges", GGUF_STRING, &merges, NULL, err));
-	IE_TRY(plan_tables(&plan, tokens, types, merges, err));
-	IE_TRY(find_bos(&plan, file, err));
-	IE_TRY(allocate(&plan, &built, err));
-	IE_TRY_GOTO(add_tokens(built, tokens, err));
-	IE_TRY_GOTO(find_bytes(built, err));
-	IE_TRY_GOTO(add_merges(built, merges, err));
+	IE_TRY(plan_tables(plan, tokens, types, merges, err));
+	IE_TRY(allocate(plan, &built, err));
 	*vocab = built;
-	built = NULL;
+	IE_TRY(add_tokens(built, tokens, err));
+	IE_TRY(find_bytes(built, err));
+	return add_merges(built, merges, err);
+}
+
+/* Tables of a packed file */
+static ie_code
+map(const gguf_file *file, ie_vocab *plan, ie_vocab **vocab, ie_error *err)
+{
+	IE_TRY(ie_vocab_map(file, plan, err));
+	*vocab = ie_alloc(plan->host, sizeof(**vocab));
+	if (*vocab == NULL)
+		return ie_nomem(err, sizeof(**vocab));
+	**vocab = *plan;
+	return IE_OK;
+}
+
+ie_code
+ie_vocab_create(const ie_host *host, const gguf_file *file, ie_vocab **vocab, ie_error *err)
+{
+	ie_vocab	plan = {.host = host};
+	ie_vocab   *made = NULL;
+	ie_code		code;
+
+	IE_TRY(find_pre_type(&plan, file, err));
+	IE_TRY_GOTO(ie_is_packed(file) ? map(file, &plan, &made, err) :
+				build(file, &plan, &made, err));
+	IE_TRY_GOTO(find_bos(made, file, err));
+	*vocab = made;
+	made = NULL;
 
 done:
-	ie_vocab_free(built);
+	ie_vocab_free(made);
 	return code;
 }
 

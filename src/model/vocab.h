@@ -6,7 +6,8 @@
  * the split rule from tokenizer.ggml.pre: smollm, gpt-2, llama-bpe (llama3,
  * llama-v3) and qwen2 (deepseek-r1-qwen), see pretokenize.h.  Immutable after
  * creation; spellings are borrowed from the file's bytes, tables are allocated
- * from the host in one piece: about 32 bytes per token.
+ * from the host in one piece: about 32 bytes per token.  A packed file has the
+ * tables ready, and they are borrowed as well.
  *
  * Text never gives a control token, however it is spelled: control and
  * user-defined tokens come from template literals only, and a merge that would
@@ -22,13 +23,26 @@ typedef struct ie_vocab ie_vocab;
 /*
  * Errors: IE_FORMAT (missing or inconsistent tables: merges that name no token
  * or occur twice, equal tokens, token_type of another length, no token for a
- * byte that graphic characters consist of, BOS out of range), IE_UNSUPPORTED
- * (tokenizer.ggml.model or .pre: named, with the list; more than 2^24 - 1
- * tokens), IE_NOMEM, IE_CANCELED.
+ * byte that graphic characters consist of, BOS out of range; in a packed file
+ * numbers out of range), IE_UNSUPPORTED (tokenizer.ggml.model or .pre: named,
+ * with the list; more than 2^24 - 1 tokens), IE_NOMEM, IE_CANCELED.
  */
 ie_code		ie_vocab_create(const ie_host *host, const gguf_file *file,
 							ie_vocab **vocab, ie_error *err);
 void		ie_vocab_free(ie_vocab *vocab);	/* NULL is allowed */
+
+/* Number of tokens of a file.  Errors: IE_FORMAT. */
+ie_code		ie_vocab_count(const gguf_file *file, uint64_t *n_tokens, ie_error *err);
+
+/*
+ * The tables as a packed file holds them: name, type, shape and data, in
+ * tables[IE_VOCAB_TABLES]; returns how many there are.
+ */
+#define IE_VOCAB_TABLES 7
+size_t		ie_vocab_tables(const ie_vocab *vocab, gguf_tensor *tables);
+
+/* Is it the name of such a table? */
+bool		ie_vocab_is_table(ie_text name);
 
 uint32_t	ie_vocab_size(const ie_vocab *vocab);
 const char *ie_vocab_pre_type(const ie_vocab *vocab);

@@ -4,6 +4,8 @@
  */
 #include "model/weights.h"
 #include "base/bytes.h"
+#include "model/packed.h"
+#include "model/vocab.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -59,6 +61,40 @@ check_vector(const binder *b, const gguf_tensor *t, const char *name)
 	return IE_OK;
 }
 
+/* A matrix as rows */
+static ie_code
+bind_rows(const binder *b, const gguf_tensor *t, const char *name, ie_matrix *w)
+{
+	if (ie_type_is_table(t->type))
+	{
+		ie_fail(b->err, IE_UNSUPPORTED, "type %s of tensor \"%s\" is not supported",
+				t->type->name, name);
+		return ie_detail(b->err, "Supported types are %s.", ie_type_list());
+	}
+	IE_TRY(check_shape(b, t, name, w->n_in, w->n_out));
+	w->type = t->type;
+	w->data = t->data;
+	w->row_bytes = w->n_in / t->type->block_len * t->type->block_bytes;
+	return IE_OK;
+}
+
+/* A matrix as panels: its shape in the file is that of bytes */
+static ie_code
+bind_panels(const binder *b, const gguf_tensor *t, const char *name, ie_matrix *w)
+{
+	const size_t row_bytes = w->n_in / IE_QK * ie_type_panels_s8.block_bytes;
+
+	IE_TRY(check_shape(b, t, name, row_bytes * IE_PANEL_ROWS,
+					   (w->n_out + IE_PANEL_ROWS - 1) / IE_PANEL_ROWS));
+	if ((uintptr_t) t->data % IE_PACKED_ALIGNMENT != 0)
+		return ie_fail(b->err, IE_FORMAT, "tensor \"%s\" is not aligned", name);
+	w->type = &ie_type_panels_s8;
+	w->data = t->data;
+	w->row_bytes = row_bytes;
+	b->weights->n_packed += (uint64_t) w->n_in * w->n_out;
+	return IE_OK;
+}
+
 static ie_code
 bind_tensor(const binder *b, const ie_tensor_spec *spec, uint32_t layer)
 {
@@ -68,25 +104,24 @@ bind_tensor(const binder *b, const ie_tensor_spec *spec, uint32_t layer)
 		(uint8_t *) b->weights;
 	char		name[NAME_SIZE];
 	const gguf_tensor *t = gguf_find_tensor(b->file, name_of(spec, layer, name));
+	ie_matrix  *w;
 
 	if (t == NULL)
 		return ie_fail(b->err, IE_FORMAT, "tensor \"%s\" is missing", name);
-	IE_TRY(check_shape(b, t, name, n_in, n_out));
 	if (spec->n_out == IE_DIM_ONE)
 	{
+		IE_TRY(check_shape(b, t, name, n_in, n_out));
 		IE_TRY(check_vector(b, t, name));
 		*(const float **) (owner + spec->offset) = (const float *) t->data;
+		return IE_OK;
 	}
-	else
-		*(ie_matrix *) (owner + spec->offset) = (ie_matrix)
-		{
-			.type = t->type,
-			.data = t->data,
-			.row_bytes = n_in / t->type->block_len * t->type->block_bytes,
-			.n_in = n_in,
-			.n_out = n_out
-		};
-	return IE_OK;
+	w = (ie_matrix *) (owner + spec->offset);
+	w->n_in = n_in;
+	w->n_out = n_out;
+	if (ie_is_packed(b->file) && t->type->type == IE_TYPE_I8 && ie_spec_is_product(spec) &&
+		n_in % IE_QK == 0)
+		return bind_panels(b, t, name, w);
+	return bind_rows(b, t, name, w);
 }
 
 /* Look-ahead vectors, which an adapter brings */
@@ -127,29 +162,38 @@ strip_layer(ie_text name, uint32_t n_layer, bool *in_layer)
 	return (ie_text) {name.data + pos + 1, name.len - pos - 1};
 }
 
+const ie_tensor_spec *
+ie_weights_find_spec(const ie_arch *arch, uint32_t n_layer, ie_text name)
+{
+	bool		in_layer;
+	const ie_text stripped = strip_layer(name, n_layer, &in_layer);
+
+	for (size_t i = 0; i < arch->n_tensors; i++)
+		if (arch->tensors[i].in_layer == in_layer && ie_text_is(stripped, arch->tensors[i].name))
+			return &arch->tensors[i];
+	return NULL;
+}
+
 /* No tensor is left over. */
 static ie_code
 check_unbound(const binder *b)
 {
 	const ie_arch *arch = b->config->arch;
+	const bool	packed = ie_is_packed(b->file);
 
 	for (size_t i = 0; i < b->file->n_tensors; i++)
 	{
-		const gguf_tensor *t = &b->file->tensors[i];
+		const ie_text name = b->file->tensors[i].name;
 		char		shown[GGUF_SHOWN_SIZE];
-		bool		in_layer;
-		ie_text		name = strip_layer(t->name, b->config->n_layer, &in_layer);
-		bool		known = ie_text_is(t->name, IE_LOOKAHEAD_TENSOR);
+		bool		known = ie_text_is(name, IE_LOOKAHEAD_TENSOR) ||
+			(packed && ie_vocab_is_table(name)) ||
+			ie_weights_find_spec(arch, b->config->n_layer, name) != NULL;
 
 		for (size_t j = 0; j < IE_LENGTH(unread) && !known; j++)
-			known = ie_text_is(t->name, unread[j]);
-		for (size_t j = 0; j < arch->n_tensors && !known; j++)
-			known = arch->tensors[j].in_layer == in_layer &&
-				ie_text_is(name, arch->tensors[j].name);
+			known = ie_text_is(name, unread[j]);
 		if (known)
 			continue;
-		ie_fail(b->err, IE_UNSUPPORTED, "tensor \"%s\" is not supported",
-				gguf_show(t->name, shown));
+		ie_fail(b->err, IE_UNSUPPORTED, "tensor \"%s\" is not supported", gguf_show(name, shown));
 		return ie_detail(b->err, "Models of architecture %s are computed without it.", arch->name);
 	}
 	return IE_OK;

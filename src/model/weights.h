@@ -33,13 +33,28 @@ typedef struct ie_weights
 	const float *output_norm;	/* [C] */
 	const float *lookahead;		/* [K, C], NULL if the file has none */
 	uint32_t	lookahead_count;	/* K */
+	uint64_t	n_packed;		/* numbers in matrices that are panels */
 	ie_layer   *layers;			/* [L], from the host */
 } ie_weights;
 
 /*
+ * The specification of a tensor by its full name, NULL if the architecture has
+ * none of that name in its first n_layer layers.
+ */
+const ie_tensor_spec *ie_weights_find_spec(const ie_arch *arch, uint32_t n_layer, ie_text name);
+
+/* Are such matrices factors of products, and so panels in a packed file? */
+static inline bool
+ie_spec_is_product(const ie_tensor_spec *spec)
+{
+	return spec->n_out != IE_DIM_ONE && spec->n_out != IE_DIM_VOCAB;
+}
+
+/*
  * Bind the tensors of config->arch.  A tensor that is neither bound nor known
  * to be without influence on hidden states (the vocabulary head) is refused:
- * it would mean a model that computes something else.
+ * it would mean a model that computes something else.  In a packed file the
+ * matrices of products may be panels, and tensors of I8 and I32 be there.
  *
  * Errors: IE_FORMAT (missing tensor, shape, alignment), IE_UNSUPPORTED (a
  * norm that is not F32, a tensor the architecture does not know), IE_NOMEM.

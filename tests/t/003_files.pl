@@ -14,6 +14,8 @@ my $node = new_node('main');
 my $dir = $node->data_dir . '/instemb';
 my $good = slurp_file("$dir/tiny.gguf");
 my $s = session($node);
+$s->ask("SELECT instemb_install('packed', 'tiny')");
+my $packed = slurp_file("$dir/packed.gguf");
 
 sub write_model
 {
@@ -55,17 +57,19 @@ is($bad, 0, scalar(@lengths) + 1 . ' truncated files are refused');
 is($s->ask(vector('tiny')), $reference, 'the session goes on');
 
 # Damaged bytes in header and directory: an error or a vector, never a crash.
+# Of a packed file the vocabulary's tables, too.
 my $seed = $ENV{TEST_SEED} // 20261121;
 diag("TEST_SEED=$seed");
 srand($seed);
 my %outcome = (error => 0, vector => 0);
-foreach my $round (1 .. 150)
+foreach my $round (1 .. 300)
 {
-	my $damaged = $good;
+	my $damaged = $round % 2 ? $good : $packed;
 
 	foreach (1 .. 1 + int(rand(4)))
 	{
-		substr($damaged, int(rand(rand() < 0.7 ? 12000 : length($good))), 1) = chr(int(rand(256)));
+		substr($damaged, int(rand(rand() < 0.7 ? 12000 : length($damaged))), 1) =
+		  chr(int(rand(256)));
 	}
 	write_model('damaged', $damaged);
 	my ($out, $err) = $s->try(vector('damaged'));
@@ -74,8 +78,8 @@ foreach my $round (1 .. 150)
 	elsif ($out =~ /^\{/ && $out !~ /NaN|Infinity/) { $outcome{vector}++ }
 	else { fail("round $round: \"$out\" \"$err\"") }
 }
-is($outcome{error} + $outcome{vector}, 150,
-	"150 damaged files: $outcome{error} errors, $outcome{vector} vectors");
+is($outcome{error} + $outcome{vector}, 300,
+	"300 damaged files: $outcome{error} errors, $outcome{vector} vectors");
 cmp_ok($outcome{error}, '>', 0, 'some of them are errors');
 is($s->ask(vector('tiny')), $reference, 'the session goes on');
 
@@ -87,6 +91,15 @@ substr($checked, -100, 1) = chr(255 - ord(substr($checked, -100, 1)));
 write_model('checked', $checked);
 like($s->fails("SELECT instemb_model_info('checked', verify => true)"),
 	qr/ERROR:.*check/, 'verification finds a damaged tensor');
+
+# A packed file of another version, and a packed one that is truncated.
+my $other_version = $packed;
+$other_version =~ s/(instemb\.packed\.version.{4})\x01/$1\x02/s or die 'no version found';
+write_model('version', $other_version);
+like($s->fails(vector('version')), qr/ERROR:.*another version.*HINT:.*instemb_install/s,
+	'a packed file of another version is refused with a hint');
+write_model('version', substr($packed, 0, int(length($packed) / 2)));
+like($s->fails(vector('version')), qr/ERROR:.*"version"/s, 'half a packed file is refused');
 
 # Not a file, not readable.
 mkdir "$dir/folder.gguf";
@@ -131,7 +144,7 @@ like($s->fails("SELECT instemb_install('half', 'short', 'tiny-adapter')"),
 $s->ask('SET statement_timeout = 1');
 $s->fails("SELECT instemb_install('late', '" . DEFAULT_MODEL . "', NULL)");
 $s->ask('RESET statement_timeout');
-my @left = grep { !m{/(tiny|tiny-adapter|short|damaged|checked|folder|secret|merged)\.gguf$} }
+my @left = grep { !m{/(packed|version|tiny|tiny-adapter|short|damaged|checked|folder|secret|merged)\.gguf$} }
   glob("$dir/* $dir/.[!.]*");
 is("@left", '', 'failed installations leave nothing behind');
 is((stat $dir)[2] & 07777, 0700, 'the directory is private');

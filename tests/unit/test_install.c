@@ -110,7 +110,7 @@ test_merged(scratch *dir)
 	CHECK_STR(info.base_sha256, tiny_hex);
 	CHECK_STR(info.adapter_sha256, adapter_hex);
 	CHECK_STR(info.pooling, "daap");
-	CHECK_STR(info.quantization, "Q8_0");
+	CHECK_STR(info.quantization, "Q8_0 packed");
 	CHECK_STR(info.template_body, "{input}");
 	CHECK_STR(info.template_prefix_empty, "<|im_start|>user\n");
 	CHECK(info.lookahead_count > 0 && info.lookahead_count == model->weights.lookahead_count);
@@ -149,20 +149,43 @@ test_merged(scratch *dir)
 	CHECK_INT(state.n_live, 0);
 }
 
+/* A base alone, and what was installed as a base */
 static void
-test_copy(scratch *dir)
+test_alone(scratch *dir)
 {
-	const char *out = scratch_path(dir, "plain.gguf");
+	const char *out = scratch_path(dir, "alone.gguf");
+	const char *copy = scratch_path(dir, "alone-copy.gguf");
+	test_host_state state;
+	ie_host		host = test_host(&state);
+	ie_model   *model;
+	ie_model_info info;
 	ie_error	err;
+	char		hex[IE_SHA256_HEX_SIZE];
 
 	CHECK_INT(install(TINY, NULL, out, &err), IE_OK);
-	CHECK(files_equal(TINY, out));
+	CHECK_INT(ie_file_sha256(&host, TINY, hex, &err), IE_OK);
+	CHECK_INT(ie_model_open(&host, out, &model, &err), IE_OK);
+	ie_model_get_info(model, &info);
+	CHECK_STR(info.quantization, "Q8_0 packed");
+	CHECK_STR(info.base_sha256, hex);
+	CHECK_STR(info.adapter_sha256, "");
+	CHECK_INT(ie_model_verify(model, hex, &err), IE_OK);
+	ie_model_close(model);
+
+	CHECK_INT(install(out, NULL, copy, &err), IE_OK);
+	CHECK(files_equal(out, copy));
 	CHECK_INT(install(TINY, NULL, out, &err), IE_IO);
 	CHECK_INT(err.sys_errno, EEXIST);
-	CHECK(files_equal(TINY, out));
 	CHECK_INT(install(TINY, TINY_ADAPTER, out, &err), IE_IO);
 	CHECK_INT(err.sys_errno, EEXIST);
-	CHECK(files_equal(TINY, out));
+	CHECK_INT(install(out, NULL, copy, &err), IE_IO);
+	CHECK_INT(err.sys_errno, EEXIST);
+	CHECK(files_equal(out, copy));
+	unlink(copy);
+	CHECK_INT(install(out, TINY_ADAPTER, copy, &err), IE_INVALID);
+	CHECK(strstr(err.message, "is packed already") != NULL);
+	CHECK(strstr(err.hint, "original base") != NULL);
+	CHECK_INT(file_bytes(copy), -1);
 }
 
 /* The data of the tensor that a file describes first: a scale that is not finite */
@@ -299,7 +322,7 @@ main(void)
 
 	scratch_open(&dir);
 	test_merged(&dir);
-	test_copy(&dir);
+	test_alone(&dir);
 	scratch_close(&dir);
 	scratch_open(&dir);
 	test_refused(&dir);
