@@ -1,0 +1,140 @@
+"""What the rules of derive.py share: instructions that they ask, word lists, sentences."""
+
+import re
+from collections import Counter
+from math import log
+
+WORD = re.compile(r"[A-Za-z][A-Za-z'-]+")
+SENT = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"'(])")
+STOP = set(
+    """a an the of to in on at by for with from as is are was were be been being am do does did has
+have had and or but not no nor so than that this these those it its he she they them his her
+their we you your our i me my us who whom whose which what when where why how there here into
+out up down over under about after before between during while if then also can could would
+should will may might must any all some each most more many much such only own same very just
+other one two""".split()
+)
+
+TOPIC = [
+    "What is this text about?",
+    "What is the text about?",
+    "What is the main topic here?",
+    "Which subject does this deal with?",
+    "What is being discussed?",
+    "Name the topic.",
+    "What is the subject of this passage?",
+    "Which theme is treated?",
+]
+STYLE = [
+    "What is the style of this text?",
+    "Which style of writing is this?",
+    "What kind of text is this?",
+    "Which genre is this text?",
+    "How is this text written?",
+    "In which form is this written?",
+    "What type of writing is this?",
+    "Name the style.",
+]
+TONE = [
+    "How formal is the wording: polite, casual or plain?",
+    "Is the tone polite, casual or plain?",
+    "How does the person speak: politely, casually or plainly?",
+    "Which tone does the speaker use?",
+    "How polite is the message?",
+]
+FORM = [
+    "Is this a question, a statement or a command?",
+    "Which sentence form is used?",
+    "Is the person asking or telling?",
+]
+INTENT = [
+    "What does the user want to do?",
+    "What is the user's goal?",
+    "What does the customer want?",
+    "What is the user trying to do?",
+]
+ASKED = [
+    "What kind of thing is being asked for?",
+    "Which type of information does this request?",
+    "What would an answer to this be?",
+    "What sort of fact is wanted?",
+]
+PLEASED = [
+    "Is the writer pleased?",
+    "Is the person happy about it?",
+    "Does the writer like it?",
+    "Is the author's attitude favourable?",
+]
+POLARITY = [
+    "Is the attitude positive or negative?",
+    "What is the sentiment of the text?",
+    "Which sentiment does the writer have?",
+]
+WANTED = [
+    "Which product does the shopper want?",
+    "What is the shopper searching for?",
+    "Which item is wanted?",
+]
+OFFERED = ["What kind of product is this?", "Which product is offered?", "What item is this?"]
+
+GENRE = {
+    "fairytaleqa": "fairy tale",
+    "friendsqa": "dialogue script",
+    "covid_qa": "scientific article",
+    "pubmedqa": "scientific article",
+    "ner_anem": "scientific article",
+    "ner_btc": "tweet",
+    "ner_wnut17": "tweet",
+    "ner_sec_filings": "legal contract",
+    "policyqa": "privacy policy",
+    "icecat": "product listing",
+    "extractgpt_oa-mine": "product listing",
+    "extractgpt_ae-110k": "product listing",
+    "goemotions": "forum comment",
+    "mams": "restaurant review",
+    "squad11_train": "encyclopedia article",
+    "ner_wikigold": "encyclopedia article",
+    "sgd": "spoken request",
+    "snips": "voice command",
+    "restaurant8k": "spoken request",
+    "torque": "news report",
+}
+GOOD = set("""admiration amusement approval caring excitement gratitude joy love optimism pride
+relief""".split())
+BAD = set("""anger annoyance disappointment disapproval disgust embarrassment fear grief nervousness
+remorse sadness""".split())
+PASSAGES = {
+    "squad11_train",
+    "fairytaleqa",
+    "covid_qa",
+    "qed_nq",
+    "policyqa",
+    "friendsqa",
+    "pubmedqa",
+    "t0_adversarial_qa",
+    "torque",
+}
+
+
+def words(s):
+    return [w for w in (w.lower() for w in WORD.findall(s)) if w not in STOP and len(w) > 2]
+
+
+def sentences(s):
+    return [t.strip() for t in SENT.split(s) if 4 <= len(t.split()) <= 45]
+
+
+def overlap(a, b):
+    a, b = set(words(a)), set(words(b))
+    return len(a & b) / max(1, min(len(a), len(b)))
+
+
+class Keywords:
+    def __init__(self, texts):
+        self.df = Counter(w for t in texts for w in set(words(t)))
+        self.n = len(texts)
+
+    def top(self, text, k=3):
+        tf = Counter(words(text))
+        score = {w: c * log(self.n / (1 + self.df[w])) for w, c in tf.items() if self.df[w] > 1}
+        return [w for w, _ in sorted(score.items(), key=lambda x: (-x[1], x[0]))[:k]]
