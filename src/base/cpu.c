@@ -13,7 +13,7 @@
 #include <cpuid.h>
 #endif
 
-static const char *const level_names[IE_CPU_N_LEVELS] = {"ref", "avx2", "avx512vnni"};
+static const char *const level_names[IE_CPU_N_LEVELS] = {"ref", "avx2", "avxvnni", "avx512vnni"};
 
 #if defined(__x86_64__)
 /* clang 14 does not know this one by name */
@@ -26,6 +26,18 @@ has_f16c(void)
 				edx;
 
 	return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+}
+
+/* nor this one; AVX2 beside it vouches for the state that it needs */
+static bool
+has_avxvnni(void)
+{
+	unsigned int eax,
+				ebx,
+				ecx,
+				edx;
+
+	return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax & (1u << 4)) != 0;
 }
 #endif
 
@@ -40,6 +52,8 @@ ie_cpu_has(ie_cpu_level_id level)
 			return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
 				__builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
 				__builtin_cpu_supports("avx512vnni") && ie_cpu_has(IE_CPU_AVX2);
+		case IE_CPU_AVXVNNI:
+			return has_avxvnni() && ie_cpu_has(IE_CPU_AVX2);
 		case IE_CPU_AVX2:
 			return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
 		default:

@@ -154,6 +154,7 @@ sums_first(const float *a, const float *b, size_t n)
 		case IE_CPU_AVX512VNNI:
 			fn = sums_avx512;
 			break;
+		case IE_CPU_AVXVNNI:
 		case IE_CPU_AVX2:
 			fn = sums_avx2;
 			break;

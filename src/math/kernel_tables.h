@@ -91,6 +91,7 @@ ie_ahead_finish(ie_ahead *ahead)
 
 extern const ie_kernels ie_kernels_ref;
 extern const ie_kernels ie_kernels_avx2;
+extern const ie_kernels ie_kernels_avxvnni;
 extern const ie_kernels ie_kernels_avx512;
 
 ie_pack		ie_pack_for_ref(const ie_type_traits *type, bool f32);
@@ -104,6 +105,9 @@ void		ie_avx2_panel_s8(const ie_panel_block *panel, const ie_qrows *x, size_t T,
 							 const ie_panel_args *args);
 void		ie_avx2_panel_f32(const float *w, size_t n_in, const float *x, size_t ldx, size_t T,
 							  const ie_panel_args *args);
+void		ie_avx2_rms_norm(const float *x, const float *weight, float eps, size_t n, float *y);
+void		ie_avx2_silu_mul(float *gate, const float *up, size_t n);
+void		ie_avx2_attend(const ie_attend_args *args);
 void		ie_avx2_rope(float *x, size_t n_heads, size_t head_dim, const float *cos,
 						 const float *sin);
 

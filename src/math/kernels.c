@@ -9,6 +9,7 @@ static const ie_kernels *const tables[IE_CPU_N_LEVELS] = {
 	[IE_CPU_REF] = &ie_kernels_ref,
 #if defined(__x86_64__)
 	[IE_CPU_AVX2] = &ie_kernels_avx2,
+	[IE_CPU_AVXVNNI] = &ie_kernels_avxvnni,
 	[IE_CPU_AVX512VNNI] = &ie_kernels_avx512,
 #endif
 };

@@ -77,8 +77,8 @@ ie_avx2_dot(const float *a, const float *b, size_t n)
 	return sum_lanes(_mm256_loadu_ps(l), _mm256_loadu_ps(l + 8));
 }
 
-AVX2 static void
-avx2_rms_norm(const float *x, const float *weight, float eps, size_t n, float *y)
+AVX2 void
+ie_avx2_rms_norm(const float *x, const float *weight, float eps, size_t n, float *y)
 {
 	float		mean = ie_avx2_dot(x, x, n) / (float) n;
 	float		r = 1.0f / sqrtf(mean + eps);
@@ -100,8 +100,8 @@ silu_mul8(__m256 gate, __m256 up)
 	return _mm256_mul_ps(_mm256_div_ps(gate, _mm256_add_ps(_mm256_set1_ps(1.0f), e)), up);
 }
 
-AVX2 static void
-avx2_silu_mul(float *gate, const float *up, size_t n)
+AVX2 void
+ie_avx2_silu_mul(float *gate, const float *up, size_t n)
 {
 	size_t		i;
 
@@ -286,8 +286,8 @@ attend_heads(const int n_h, const int n_vecs, const ie_attend_args *a, size_t h)
 		mix_vecs(n_h, 1, a, scores, inverse, d, a->out + h * a->head_dim);
 }
 
-AVX2 static void
-avx2_attend(const ie_attend_args *a)
+AVX2 void
+ie_avx2_attend(const ie_attend_args *a)
 {
 	size_t		h = 0;
 
@@ -315,10 +315,10 @@ const ie_kernels ie_kernels_avx2 = {
 	.panel_u8 = ie_avx2_panel_u8,
 	.panel_s8 = ie_avx2_panel_s8,
 	.panel_f32 = ie_avx2_panel_f32,
-	.rms_norm = avx2_rms_norm,
-	.silu_mul = avx2_silu_mul,
+	.rms_norm = ie_avx2_rms_norm,
+	.silu_mul = ie_avx2_silu_mul,
 	.rope = ie_avx2_rope,
-	.attend = avx2_attend,
+	.attend = ie_avx2_attend,
 	.dot = ie_avx2_dot,
 	.pack_for = ie_pack_for_avx2
 };
