@@ -12,7 +12,7 @@
 #include "model/packed.h"
 #include "model/verify.h"
 
-#define COPY_BYTES ((size_t) 256 * 1024)	/* between two polls: well below 1 ms */
+#define COPY_BYTES ((size_t) 2 * 1024 * 1024)	/* between two polls: 1 ms; a huge page */
 
 typedef struct installer
 {

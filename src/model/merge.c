@@ -13,9 +13,14 @@
 #include "model/gguf_write.h"
 #include "model/merge_row.h"
 #include "model/packed.h"
+#include "model/verify.h"
 
-#define STAGE_BYTES ((size_t) 64 * 1024)	/* collected before a write */
-#define COPY_BYTES ((size_t) 256 * 1024)	/* between two polls: about 2 ms of hashing */
+/*
+ * Data is collected before it is written, in pieces that end at multiples of
+ * this: then Linux keeps a piece in one huge page, where the file system has
+ * them, and a new backend maps it by one page fault instead of 32.
+ */
+#define STAGE_BYTES ((size_t) 2 * 1024 * 1024)
 
 #define BASE_SHA256_KEY "instemb.base_sha256"
 #define ADAPTER_SHA256_KEY "instemb.adapter_sha256"
@@ -365,20 +370,29 @@ write_directory(merger *m)
 
 /* Everything behind data_start is written through here, and so hashed. */
 static ie_code
-write_data(merger *m, const uint8_t *bytes, size_t size)
-{
-	ie_sha256_update(&m->sha, bytes, size);
-	return ie_writer_write(&m->w, bytes, size, m->err);
-}
-
-static ie_code
 flush_stage(merger *m)
 {
 	const size_t n = m->n_staged;
 
 	m->n_staged = 0;
-	IE_TRY(ie_poll(m->host, m->err));
-	return write_data(m, m->stage, n);
+	IE_TRY(ie_hash_bytes(m->host, &m->sha, m->stage, n, m->err));
+	return ie_writer_write(&m->w, m->stage, n, m->err);
+}
+
+/* n bytes of the stage to fill, at least 1 and at most size, at an end of which it is flushed */
+static size_t
+stage_room(const merger *m, size_t size)
+{
+	const size_t n = STAGE_BYTES - (size_t) ((m->w.offset + m->n_staged) % STAGE_BYTES);
+
+	return n < size ? n : size;
+}
+
+static ie_code
+staged(merger *m, size_t n)
+{
+	m->n_staged += n;
+	return (m->w.offset + m->n_staged) % STAGE_BYTES == 0 ? flush_stage(m) : IE_OK;
 }
 
 static ie_code
@@ -386,29 +400,29 @@ stage_bytes(merger *m, const uint8_t *bytes, size_t size)
 {
 	while (size > 0)
 	{
-		size_t		n = STAGE_BYTES - m->n_staged;
+		const size_t n = stage_room(m, size);
 
-		if (n > size)
-			n = size;
 		memcpy(m->stage + m->n_staged, bytes, n);
-		m->n_staged += n;
+		IE_TRY(staged(m, n));
 		bytes += n;
 		size -= n;
-		if (m->n_staged == STAGE_BYTES)
-			IE_TRY(flush_stage(m));
 	}
 	return IE_OK;
 }
 
+/* Zeros up to an offset from data_start */
 static ie_code
-copy_tensor(merger *m, const gguf_tensor *t)
+stage_padding(merger *m, uint64_t offset)
 {
-	for (size_t pos = 0; pos < t->data_bytes; pos += COPY_BYTES)
-	{
-		const size_t left = t->data_bytes - pos;
+	uint64_t	left = m->data_start + offset - m->w.offset - m->n_staged;
 
-		IE_TRY(ie_poll(m->host, m->err));
-		IE_TRY(write_data(m, t->data + pos, left < COPY_BYTES ? left : COPY_BYTES));
+	while (left > 0)
+	{
+		const size_t n = stage_room(m, (size_t) left);
+
+		memset(m->stage + m->n_staged, 0, n);
+		IE_TRY(staged(m, n));
+		left -= n;
 	}
 	return IE_OK;
 }
@@ -466,7 +480,7 @@ write_rows(merger *m, const entry *e)
 		IE_TRY(ie_merge_row(&m->rows, o, m->row));
 		IE_TRY(emit_row(m, &e->t));
 	}
-	return flush_stage(m);
+	return IE_OK;
 }
 
 /* Rows of the base, 16 by 16, as Q8_0, which some are already */
@@ -496,7 +510,7 @@ write_panels(merger *m, const entry *e)
 		pack(&rows, 0, m->panel);
 		IE_TRY(stage_bytes(m, m->panel, panel_bytes(n_in)));
 	}
-	return flush_stage(m);
+	return IE_OK;
 }
 
 static ie_code
@@ -511,7 +525,7 @@ write_lookahead(merger *m, const gguf_tensor *t)
 		from->type->dequantize(from->data + k * row_bytes, n, m->row);
 		IE_TRY(emit_row(m, t));
 	}
-	return flush_stage(m);
+	return IE_OK;
 }
 
 static ie_code
@@ -521,7 +535,7 @@ write_tensor(merger *m, const entry *e)
 	{
 		case COPIED:
 		case TABLE:
-			return copy_tensor(m, &e->t);
+			return stage_bytes(m, e->t.data, e->t.data_bytes);
 		case ROWS:
 			return write_rows(m, e);
 		case PANELS:
@@ -532,28 +546,20 @@ write_tensor(merger *m, const entry *e)
 	return ie_fail(m->err, IE_INTERNAL, "unknown way to make a tensor");
 }
 
-_Static_assert(STAGE_BYTES >= GGUF_MAX_ALIGNMENT, "pad_data() takes its zeros from the stage");
-
-/* Zeros up to an offset from data_start; a gap is shorter than the alignment. */
-static ie_code
-pad_data(merger *m, uint64_t offset)
-{
-	const size_t n = (size_t) (m->data_start + offset - m->w.offset);
-
-	memset(m->stage, 0, n);
-	return write_data(m, m->stage, n);
-}
-
 static ie_code
 write_tensors(merger *m)
 {
+	uint64_t	end;
+
 	ie_sha256_init(&m->sha);
 	for (size_t i = 0; i < m->n_entries; i++)
 	{
-		IE_TRY(pad_data(m, m->entries[i].t.offset));
+		IE_TRY(stage_padding(m, m->entries[i].t.offset));
 		IE_TRY(write_tensor(m, &m->entries[i]));
 	}
-	return pad_data(m, ie_round_up(m->w.offset - m->data_start, m->alignment));
+	end = m->w.offset + m->n_staged - m->data_start;
+	IE_TRY(stage_padding(m, ie_round_up((size_t) end, m->alignment)));
+	return flush_stage(m);
 }
 
 static ie_code

@@ -175,62 +175,102 @@ bad_entry(const mapper *m, int which, uint32_t at)
 	return ie_hint(m->err, "Install the model again.");
 }
 
-/* Every token's length and bytes lie inside of the spellings. */
+/*
+ * The checks look at all entries without branches, which the processor could
+ * not foresee, and search for the bad one when there is one.
+ */
+
+/* Does a token's length or do its bytes lie outside of the spellings? */
+static inline bool
+is_bad_offset(const ie_vocab *v, uint32_t id)
+{
+	const uint32_t offset = v->offsets[id];
+
+	return offset < sizeof(uint64_t) || offset > v->spellings_bytes ||
+		ie_vocab_token(v, (int32_t) id).len > v->spellings_bytes - offset;
+}
+
+/* Slots hold a number below n in their low 24 bits, or nothing. */
+static inline bool
+is_bad_slot(uint32_t slot, uint32_t n)
+{
+	return (slot != UINT32_MAX) & ((slot & 0xffffff) >= n);
+}
+
+/*
+ * Its tokens do not exist, or it would make a control token.  A merge that was
+ * left out for that reason is 0, 0, 0: no slot leads to it.
+ */
+static inline bool
+is_bad_merge(const ie_vocab *v, const ie_merge *merge)
+{
+	const uint32_t id = merge->id < v->n_tokens ? merge->id : 0;
+	const bool	is_left_out = (merge->left | merge->right | merge->id) == 0;
+
+	return (merge->left >= v->n_tokens) | (merge->right >= v->n_tokens) |
+		(merge->id >= v->n_tokens) |
+		(!is_left_out & ie_vocab_is_control(v, (int32_t) id));
+}
+
 static ie_code
 check_spellings(const mapper *m)
 {
-	const ie_vocab *v = m->vocab;
-
-	for (uint32_t id = 0; id < v->n_tokens; id++)
+	for (uint32_t id = 0; id < m->vocab->n_tokens; id++)
 	{
-		const uint32_t offset = v->offsets[id];
-
 		if (id % POLL_ENTRIES == POLL_ENTRIES - 1)
-			IE_TRY(ie_poll(v->host, m->err));
-		if (offset < sizeof(uint64_t) || offset > v->spellings_bytes ||
-			ie_vocab_token(v, (int32_t) id).len > v->spellings_bytes - offset)
+			IE_TRY(ie_poll(m->vocab->host, m->err));
+		if (is_bad_offset(m->vocab, id))
 			return bad_entry(m, OFFSETS, id);
 	}
 	return IE_OK;
 }
 
-/* Slots hold a number below n in their low 24 bits, or nothing; one of them does hold nothing. */
+/* A slot must be free, or a search would not end. */
 static ie_code
 check_slots(const mapper *m, int which, const uint32_t *slots, uint32_t n_slots, uint32_t n)
 {
-	bool		has_empty = false;
+	uint32_t	n_free = 0;
 
-	for (uint32_t i = 0; i < n_slots; i++)
+	for (uint32_t begin = 0; begin < n_slots; begin += POLL_ENTRIES)
 	{
-		if (i % POLL_ENTRIES == POLL_ENTRIES - 1)
-			IE_TRY(ie_poll(m->vocab->host, m->err));
-		if (slots[i] == UINT32_MAX)
-			has_empty = true;
-		else if ((slots[i] & 0xffffff) >= n)
-			return bad_entry(m, which, i);
+		const uint32_t end = n_slots - begin > POLL_ENTRIES ? begin + POLL_ENTRIES : n_slots;
+		uint32_t	n_bad = 0;
+
+		IE_TRY(ie_poll(m->vocab->host, m->err));
+		for (uint32_t i = begin; i < end; i++)
+		{
+			n_bad += is_bad_slot(slots[i], n);
+			n_free += slots[i] == UINT32_MAX;
+		}
+		for (uint32_t i = begin; i < end && n_bad > 0; i++)
+			if (is_bad_slot(slots[i], n))
+				return bad_entry(m, which, i);
 	}
-	return has_empty ? IE_OK : bad_entry(m, which, n_slots);
+	return n_free > 0 ? IE_OK : bad_entry(m, which, n_slots);
 }
 
 static ie_code
 check_merges(const mapper *m)
 {
-	const ie_vocab *v = m->vocab;
+	const ie_merge *merges = m->vocab->merges.merges;
+	const uint32_t n = m->vocab->merges.n_slots / 2;
 
-	for (uint32_t rank = 0; rank < v->merges.n_slots / 2; rank++)
+	for (uint32_t begin = 0; begin < n; begin += POLL_ENTRIES)
 	{
-		const ie_merge *merge = &v->merges.merges[rank];
+		const uint32_t end = n - begin > POLL_ENTRIES ? begin + POLL_ENTRIES : n;
+		uint32_t	n_bad = 0;
 
-		if (rank % POLL_ENTRIES == POLL_ENTRIES - 1)
-			IE_TRY(ie_poll(v->host, m->err));
-		if (merge->left >= v->n_tokens || merge->right >= v->n_tokens ||
-			merge->id >= v->n_tokens)
-			return bad_entry(m, MERGES, rank);
+		IE_TRY(ie_poll(m->vocab->host, m->err));
+		for (uint32_t i = begin; i < end; i++)
+			n_bad += is_bad_merge(m->vocab, &merges[i]);
+		for (uint32_t i = begin; i < end && n_bad > 0; i++)
+			if (is_bad_merge(m->vocab, &merges[i]))
+				return bad_entry(m, MERGES, i);
 	}
 	return IE_OK;
 }
 
-/* No byte, and no merge that can be found, gives a control token; controls are some. */
+/* No byte gives a control token; controls are some. */
 static ie_code
 check_controls(const mapper *m)
 {
@@ -249,14 +289,6 @@ check_controls(const mapper *m)
 		if (v->byte_ids[byte] < -1 || v->byte_ids[byte] >= (int32_t) v->n_tokens ||
 			(v->byte_ids[byte] >= 0 && ie_vocab_is_control(v, v->byte_ids[byte])))
 			return bad_entry(m, BYTES, byte);
-	for (uint32_t i = 0; i < v->merges.n_slots; i++)
-	{
-		const uint32_t slot = v->merges.slots[i];
-
-		if (slot != UINT32_MAX &&
-			ie_vocab_is_control(v, (int32_t) v->merges.merges[slot & IE_MAX_MERGES].id))
-			return bad_entry(m, MERGE_SLOTS, i);
-	}
 	return IE_OK;
 }
 

@@ -394,7 +394,7 @@ test_vocab(patient *p)
 	bad_entry(p, "instemb.vocab.controls", 0, 7);
 	at = table_of(p, "instemb.vocab.merges");
 	at[2] = 2;
-	refused(p, IE_FORMAT, "tensor \"instemb.vocab.merge_slots\" is corrupt");
+	refused(p, IE_FORMAT, "tensor \"instemb.vocab.merges\" is corrupt");
 }
 
 static void
