@@ -30,6 +30,7 @@ ie_engine(void)
 		.session_bytes = ie_session_bytes,
 		.session_trim = ie_session_trim,
 		.embed = ie_embed,
+		.generate = ie_generate,
 		.cpu_level = ie_cpu_level,
 		.train_config_default = ie_train_config_default,
 		.trainer_create = ie_trainer_create,

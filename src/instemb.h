@@ -90,11 +90,12 @@ typedef struct ie_model_info
 	const char *license;		/* general.license */
 	const char *quantization;	/* tensor type of most weights, e.g. "Q4_1", "Q8_0 packed" */
 	const char *pre_type;		/* tokenizer.ggml.pre */
-	const char *pooling;		/* last, mean, lookahead, daap */
-	const char *template_prefix;	/* with {instruction} */
+	const char *pooling;		/* last, mean, lookahead, daap, generate, generate_mean */
+	const char *template_prefix;	/* with {instruction}, or the suffix has it */
 	const char *template_prefix_empty;	/* used when the instruction is '' */
 	const char *template_body;	/* with {input} */
 	const char *template_suffix;
+	const char *template_suffix_empty;	/* used when the instruction is '' */
 	const char *base_sha256;	/* merged models: hash of the base file */
 	const char *adapter_sha256; /* merged models: hash of the adapter file */
 	uint32_t	n_vocab;
@@ -250,6 +251,36 @@ typedef struct ie_embed_stats
  */
 ie_code		ie_embed(ie_session *session, const ie_embed_request *request,
 					 float *vectors, ie_embed_stats *stats, ie_error *err);
+
+/* ------------------------------------------------------------- generation */
+
+typedef struct ie_generate_request
+{
+	ie_text		instruction;	/* len 0 = template without one */
+	ie_text		input;			/* not empty */
+	uint32_t	max_tokens;		/* 1 .. 4096; they share the context with the text */
+	bool		truncate;		/* cut a text that does not fit, instead of IE_LIMIT */
+} ie_generate_request;
+
+typedef struct ie_generated
+{
+	char	   *text;			/* UTF-8, not terminated, without NUL; as generated, so it often
+								 * begins with a space */
+	size_t		len;			/* bytes, may be 0 */
+	size_t		n_tokens;		/* generated, the end not counted */
+	bool		ended;			/* the model ended it; else it was cut at max_tokens */
+} ie_generated;
+
+/*
+ * What the model answers: instruction and text in the model's template, without
+ * look-ahead vectors, then greedy decoding up to max_tokens or the end of the
+ * answer.  generated->text is allocated with the model's host and owned by the
+ * caller (host->free).  Same bits as for ie_embed(); stats as there.
+ *
+ * Errors: as ie_embed(); IE_INVALID also for max_tokens out of range.
+ */
+ie_code		ie_generate(ie_session *session, const ie_generate_request *request,
+						ie_generated *generated, ie_embed_stats *stats, ie_error *err);
 
 /* --------------------------------------------------------------- distance */
 
@@ -407,6 +438,8 @@ typedef struct ie_api
 	void		(*session_trim) (ie_session *, size_t);
 	ie_code		(*embed) (ie_session *, const ie_embed_request *, float *,
 						  ie_embed_stats *, ie_error *);
+	ie_code		(*generate) (ie_session *, const ie_generate_request *, ie_generated *,
+							 ie_embed_stats *, ie_error *);
 	const char *(*cpu_level) (void);
 	void		(*train_config_default) (ie_train_config *);
 	ie_code		(*trainer_create) (const ie_host *, const ie_model *, const ie_train_config *,

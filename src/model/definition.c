@@ -7,7 +7,9 @@
 
 #define TEXT(literal) {literal, sizeof(literal) - 1}
 
-static const char *const pooling_names[] = {"last", "mean", "lookahead", "daap"};
+static const char *const pooling_names[] = {
+	"last", "mean", "lookahead", "daap", "generate", "generate_mean"
+};
 
 /* Templates of files that state none, by the first row whose control tokens exist */
 typedef struct chat_family
@@ -48,6 +50,12 @@ ie_pooling_name(ie_pooling pooling)
 	return pooling_names[pooling];
 }
 
+bool
+ie_pooling_generates(ie_pooling pooling)
+{
+	return pooling == IE_POOL_GENERATE || pooling == IE_POOL_GENERATE_MEAN;
+}
+
 static bool
 has_control(const ie_vocab *vocab, ie_text token)
 {
@@ -86,12 +94,13 @@ placeholder_len(ie_text text, size_t pos)
 	return end > pos + 1 && end < text.len && text.data[end] == '}' ? end + 1 - pos : 0;
 }
 
-/* wanted: the placeholder that must stand there exactly once, NULL = none may */
+/*
+ * Text in UTF-8 without placeholders but the allowed one (NULL = none), which is
+ * counted in *n.
+ */
 static ie_code
-check_template(const char *key, ie_text text, const char *wanted, ie_error *err)
+check_template(const char *key, ie_text text, const char *allowed, size_t *n, ie_error *err)
 {
-	size_t		n_wanted = 0;
-
 	if (memchr(text.data, '\0', text.len) != NULL ||
 		ie_utf8_check(text.data, 0, text.len, text.len) != text.len)
 		return ie_fail(err, IE_FORMAT, "metadata key \"%s\" is not text in UTF-8", key);
@@ -102,30 +111,37 @@ check_template(const char *key, ie_text text, const char *wanted, ie_error *err)
 
 		if (name.len == 0)
 			continue;
-		if (wanted == NULL || !ie_text_is(name, wanted))
+		if (allowed == NULL || !ie_text_is(name, allowed))
 			return ie_fail(err, IE_FORMAT, "metadata key \"%s\" has no use for the placeholder %s",
 						   key, gguf_show(name, shown));
-		n_wanted++;
+		*n += 1;
 	}
-	if (wanted != NULL && n_wanted != 1)
-		return ie_fail(err, IE_FORMAT, "metadata key \"%s\" must contain %s exactly once",
-					   key, wanted);
 	return IE_OK;
 }
 
 static ie_code
-load_template(const gguf_file *file, const ie_vocab *vocab, ie_definition *d, ie_error *err)
+missing_key(const char *key, ie_error *err)
 {
-	static const char *const keys[] = {
-		"instemb.template.prefix", "instemb.template.prefix_empty", "instemb.template.suffix"
-	};
-	static const char body_key[] = "instemb.template.body";
-	static const char input[] = "{input}";
-	const size_t input_len = sizeof(input) - 1;
+	return ie_fail(err, IE_FORMAT, "metadata key \"%s\" is missing", key);
+}
+
+#define PREFIX_KEY "instemb.template.prefix"
+#define PREFIX_EMPTY_KEY "instemb.template.prefix_empty"
+#define BODY_KEY "instemb.template.body"
+#define SUFFIX_KEY "instemb.template.suffix"
+#define SUFFIX_EMPTY_KEY "instemb.template.suffix_empty"
+
+/* Before and behind the text: where the file says nothing, as the chat family has it */
+static ie_code
+load_frame(const gguf_file *file, const ie_vocab *vocab, ie_definition *d, ie_error *err)
+{
+	static const char *const keys[] = {PREFIX_KEY, PREFIX_EMPTY_KEY, SUFFIX_KEY};
 	ie_text    *const texts[] = {&d->prefix, &d->prefix_empty, &d->suffix};
 	const chat_family *family = find_family(vocab);
 	const char *missing = NULL;
 	size_t		n_found = 0;
+	size_t		n_in_suffix = 0;
+	size_t		n = 0;
 	bool		found;
 
 	d->prefix = family->prefix;
@@ -140,21 +156,47 @@ load_template(const gguf_file *file, const ie_vocab *vocab, ie_definition *d, ie
 	}
 	if (n_found > 0 && missing != NULL)
 	{
-		ie_fail(err, IE_FORMAT, "metadata key \"%s\" is missing", missing);
+		missing_key(missing, err);
 		return ie_detail(err, "A file states %s, %s and %s together, or none of them.",
 						 keys[0], keys[1], keys[2]);
 	}
-	d->body = (ie_text) {input, input_len};
-	IE_TRY(gguf_get_text(file, body_key, &d->body, &found, err));
+	d->suffix_empty = d->suffix;
+	IE_TRY(gguf_get_text(file, SUFFIX_EMPTY_KEY, &d->suffix_empty, &found, err));
 
-	IE_TRY(check_template(keys[0], d->prefix, "{instruction}", err));
-	IE_TRY(check_template(keys[1], d->prefix_empty, NULL, err));
-	IE_TRY(check_template(body_key, d->body, input, err));
-	IE_TRY(check_template(keys[2], d->suffix, NULL, err));
+	IE_TRY(check_template(PREFIX_KEY, d->prefix, "{instruction}", &n, err));
+	IE_TRY(check_template(SUFFIX_KEY, d->suffix, "{instruction}", &n_in_suffix, err));
+	if (n + n_in_suffix != 1)
+		return ie_fail(err, IE_FORMAT, "metadata keys \"%s\" and \"%s\" must contain {instruction} "
+					   "exactly once", PREFIX_KEY, SUFFIX_KEY);
+	d->instruction_behind = n_in_suffix > 0;
+	if (d->instruction_behind && !found)
+	{
+		missing_key(SUFFIX_EMPTY_KEY, err);
+		return ie_detail(err, "It takes the place of a suffix with {instruction} where the "
+						 "instruction is empty.");
+	}
+	IE_TRY(check_template(PREFIX_EMPTY_KEY, d->prefix_empty, NULL, &n, err));
+	return check_template(SUFFIX_EMPTY_KEY, d->suffix_empty, NULL, &n, err);
+}
+
+static ie_code
+load_body(const gguf_file *file, ie_definition *d, ie_error *err)
+{
+	static const char input[] = "{input}";
+	const size_t input_len = sizeof(input) - 1;
+	size_t		n = 0;
+	bool		found;
+
+	d->body = (ie_text) {input, input_len};
+	IE_TRY(gguf_get_text(file, BODY_KEY, &d->body, &found, err));
+	IE_TRY(check_template(BODY_KEY, d->body, input, &n, err));
+	if (n != 1)
+		return ie_fail(err, IE_FORMAT, "metadata key \"%s\" must contain %s exactly once",
+					   BODY_KEY, input);
 	if (memcmp(d->body.data + d->body.len - input_len, input, input_len) != 0)
 	{
-		ie_fail(err, IE_FORMAT, "metadata key \"%s\" must end with %s", body_key, input);
-		return ie_detail(err, "What follows the text belongs to %s.", keys[2]);
+		ie_fail(err, IE_FORMAT, "metadata key \"%s\" must end with %s", BODY_KEY, input);
+		return ie_detail(err, "What follows the text belongs to %s.", SUFFIX_KEY);
 	}
 	return IE_OK;
 }
@@ -177,8 +219,21 @@ load_pooling(const gguf_file *file, ie_definition *d, ie_error *err)
 			return IE_OK;
 		}
 	ie_fail(err, IE_UNSUPPORTED, "pooling \"%s\" is not supported", gguf_show(name, shown));
-	return ie_detail(err, "Supported poolings: %s, %s, %s, %s.", pooling_names[0],
-					 pooling_names[1], pooling_names[2], pooling_names[3]);
+	return ie_detail(err, "Supported poolings: last, mean, lookahead, daap, generate, "
+					 "generate_mean.");
+}
+
+static ie_code
+load_generate_count(const gguf_file *file, ie_definition *d, ie_error *err)
+{
+	bool		found;
+
+	d->generate_count = 3;		/* as InBedder has it */
+	IE_TRY(gguf_get_u32(file, "instemb.generate_count", &d->generate_count, &found, err));
+	if (d->generate_count < 1 || d->generate_count > IE_GENERATE_MAX)
+		return ie_fail(err, IE_FORMAT, "metadata key \"instemb.generate_count\" is %u, 1 to %d are "
+					   "allowed", d->generate_count, IE_GENERATE_MAX);
+	return IE_OK;
 }
 
 ie_code
@@ -188,8 +243,10 @@ ie_definition_load(const gguf_file *file, const ie_vocab *vocab, uint32_t lookah
 	ie_definition d;
 	bool		found;
 
-	IE_TRY(load_template(file, vocab, &d, err));
+	IE_TRY(load_frame(file, vocab, &d, err));
+	IE_TRY(load_body(file, &d, err));
 	IE_TRY(load_pooling(file, &d, err));
+	IE_TRY(load_generate_count(file, &d, err));
 	d.lookahead_count = lookahead_rows;
 	IE_TRY(gguf_get_u32(file, "instemb.lookahead_count", &d.lookahead_count, &found, err));
 	if (d.lookahead_count != lookahead_rows)

@@ -28,7 +28,20 @@ ie_kv_layout(const ie_config *config, size_t n, ie_arena *arena, ie_kv *kv)
 	kv->n = n;
 	kv->ld = ie_round_up(n, KV_UNIT);
 	kv->kt = ie_arena_take(arena, kv->ld, LGD * sizeof(float));
-	kv->v = ie_arena_take(arena, n, LGD * sizeof(float));
+	kv->v = ie_arena_take(arena, kv->ld, LGD * sizeof(float));
+}
+
+void
+ie_kv_append(const ie_config *config, ie_kv *kv, const ie_kv *more)
+{
+	const size_t GD = (size_t) config->n_head_kv * config->head_dim;
+
+	for (size_t i = 0; i < config->n_layer * GD; i++)
+		memcpy(kv->kt + i * kv->ld + kv->n, more->kt + i * more->ld, more->n * sizeof(float));
+	for (size_t l = 0; l < config->n_layer; l++)
+		memcpy(kv->v + (l * kv->ld + kv->n) * GD, more->v + l * more->ld * GD,
+			   more->n * GD * sizeof(float));
+	kv->n += more->n;
 }
 
 static void
@@ -210,7 +223,7 @@ ie_forward(ie_pass *pass, ie_error *err)
 		const ie_kv *store = pass->store;
 
 		pass->kt = store != NULL ? store->kt + l * GD * store->ld : pass->kt_scratch;
-		pass->v = store != NULL ? store->v + l * store->n * GD : pass->v_scratch;
+		pass->v = store != NULL ? store->v + l * store->ld * GD : pass->v_scratch;
 		pass->n_selected = 0;
 		for (size_t row0 = 0; row0 < pass->n_rows; row0 += pass->tile_rows)
 		{

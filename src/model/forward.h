@@ -22,13 +22,13 @@
 /* Rows of a tile: activations of one stay in the second-level cache */
 #define IE_PASS_TILE_ROWS 128
 
-/* Keys and values of n consecutive positions, in L layers */
+/* Keys and values of n consecutive positions, in L layers, with room for ld */
 typedef struct ie_kv
 {
 	size_t		n;
-	size_t		ld;				/* round_up(n, 16): columns of kt */
+	size_t		ld;				/* a multiple of 16 */
 	float	   *kt;				/* [L, G, D, ld], 64-byte aligned */
-	float	   *v;				/* [L, n, G, D] */
+	float	   *v;				/* [L, ld, G, D] */
 } ie_kv;
 
 /* A sequence of a pass: T = n_tokens + n_lookahead rows, at least 1 */
@@ -91,8 +91,8 @@ typedef struct ie_pass
 	const ie_seq *seqs;			/* [B] */
 	size_t		B;
 	const ie_kv *prefix;		/* what all sequences begin with, NULL = nothing */
-	ie_kv	   *store;			/* receives the keys and values of all layers: B == 1, no
-								 * prefix, store->n rows; NULL = not kept */
+	ie_kv	   *store;			/* receives the rows' keys and values of all layers: B == 1,
+								 * laid out for that many rows; NULL = not kept */
 
 	/* sizes, set by the layout */
 	size_t		n_rows;
@@ -145,6 +145,9 @@ void		ie_pass_layout(ie_pass *pass, ie_arena *arena);
 
 /* The same for the keys and values of n positions. */
 void		ie_kv_layout(const ie_config *config, size_t n, ie_arena *arena, ie_kv *kv);
+
+/* Copy the positions of more behind those of kv, which has room for them. */
+void		ie_kv_append(const ie_config *config, ie_kv *kv, const ie_kv *more);
 
 /* Errors: IE_CANCELED. */
 ie_code		ie_forward(ie_pass *pass, ie_error *err);

@@ -243,7 +243,7 @@ attend_row(const attend_task *task, size_t i, size_t g, int thread)
 		args.span[0] = (ie_kv_span)
 		{
 			prefix->kt + (task->layer * G + g) * D * prefix->ld, prefix->ld,
-			prefix->v + (task->layer * prefix->n * G + g) * D, G * D,
+			prefix->v + (task->layer * prefix->ld * G + g) * D, G * D,
 			prefix->n
 		};
 	args.span[1] = (ie_kv_span)

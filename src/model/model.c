@@ -65,7 +65,8 @@ fill_strings(ie_model *m, ie_error *err)
 		{&info->template_prefix, m->definition.prefix},
 		{&info->template_prefix_empty, m->definition.prefix_empty},
 		{&info->template_body, m->definition.body},
-		{&info->template_suffix, m->definition.suffix}
+		{&info->template_suffix, m->definition.suffix},
+		{&info->template_suffix_empty, m->definition.suffix_empty}
 	};
 
 	IE_TRY(get_shown_text(&m->file, "general.name", &strings[0].text, err));
@@ -125,8 +126,9 @@ load(ie_model *m, ie_error *err)
 	IE_TRY(ie_vocab_create(m->host, &m->file, &m->vocab, err));
 	IE_TRY(ie_definition_load(&m->file, m->vocab, m->weights.lookahead_count, &m->definition,
 							  err));
-	IE_TRY(ie_vocab_encode_template(m->vocab, m->definition.suffix, NULL, (ie_text) {NULL, 0},
-									&m->suffix, err));
+	if (!m->definition.instruction_behind)
+		IE_TRY(ie_vocab_encode_template(m->vocab, m->definition.suffix, NULL, (ie_text) {NULL, 0},
+										&m->suffix, err));
 	IE_TRY(fill_strings(m, err));
 	fill_sizes(m);
 	return IE_OK;

@@ -18,14 +18,14 @@ struct ie_model
 	ie_config	config;
 	ie_weights	weights;		/* borrows from map */
 	ie_definition definition;	/* borrows from map */
-	ie_tokens	suffix;			/* definition.suffix */
+	ie_tokens	suffix;			/* definition.suffix; empty if that has the instruction in it */
 	ie_model_info info;			/* its strings lie in strings */
 	char	   *strings;
 };
 
 /*
  * Append what a sequence begins with: [BOS] prefix(instruction), or prefix_empty
- * where there is no instruction (embed.c).  Errors: as ie_vocab_encode().
+ * where there is no instruction (prompt.c).  Errors: as ie_vocab_encode().
  */
 ie_code		ie_prompt_prefix(const ie_model *model, ie_text instruction, ie_tokens *tokens,
 							 ie_error *err);

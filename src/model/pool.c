@@ -4,6 +4,15 @@
  */
 #include "model/pool.h"
 
+size_t
+ie_pool_lookahead(const ie_definition *definition)
+{
+	const bool	wanted = definition->pooling == IE_POOL_LOOKAHEAD ||
+		definition->pooling == IE_POOL_DAAP;
+
+	return wanted ? definition->lookahead_count : 0;
+}
+
 void
 ie_pool_select(ie_pooling pooling, size_t n_body, ie_seq *seq)
 {
@@ -12,6 +21,8 @@ ie_pool_select(ie_pooling pooling, size_t n_body, ie_seq *seq)
 	switch (pooling)
 	{
 		case IE_POOL_LAST:
+		case IE_POOL_GENERATE:
+		case IE_POOL_GENERATE_MEAN:
 			seq->need_end = seq->n_tokens;
 			break;
 		case IE_POOL_MEAN:

@@ -8,6 +8,9 @@
 #include "model/definition.h"
 #include "model/forward.h"
 
+/* Look-ahead vectors that a sequence needs: K, or 0 where the pooling does not look at them */
+size_t		ie_pool_lookahead(const ie_definition *definition);
+
 /*
  * Which rows of a sequence its pooling looks at: sets need_begin and need_end.
  * The sequence begins with the n_body tokens of the text, the suffix follows.

@@ -54,6 +54,7 @@ ie_session_free(ie_session *session)
 	while (ie_prefix_evict(&session->prefixes, NULL))
 		continue;
 	ie_release(host, session->tokens.ids);
+	ie_release(host, session->suffix.ids);
 	ie_release(host, session);
 }
 
@@ -67,7 +68,8 @@ ie_session_set_trace(ie_session *session, const ie_trace *trace)
 static size_t
 held_bytes(const ie_session *session)
 {
-	return sizeof(*session) + session->tokens.capacity * sizeof(int32_t) +
+	return sizeof(*session) + session->extra_bytes +
+		(session->tokens.capacity + session->suffix.capacity) * sizeof(int32_t) +
 		(session->prefix != NULL ? session->prefix->bytes : 0);
 }
 

@@ -27,10 +27,13 @@ struct ie_session
 	size_t		block_bytes;
 	ie_arena	arena;			/* the aligned part of block */
 
+	size_t		extra_bytes;	/* beside the block, of a generation at work */
+
 	ie_prefix_cache prefixes;
 	ie_prefix  *prefix;			/* during a call: in use, cached or not; NULL = none */
 
 	/* the pass being put together */
+	ie_tokens	suffix;			/* of the call: what every text is followed by */
 	ie_tokens	tokens;			/* of its texts, one after another */
 	ie_seq		seqs[IE_PASS_TEXTS];
 	size_t		n_seqs;

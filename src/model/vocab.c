@@ -13,13 +13,6 @@
 #define EMPTY UINT32_MAX
 #define POLL_ENTRIES 8192		/* tokens or merges between two polls: about 1 ms */
 
-enum
-{
-	TYPE_NORMAL = 1,
-	TYPE_CONTROL = 3,
-	TYPE_USER_DEFINED = 4
-};
-
 static const ie_pre_type pre_types[] = {
 	{"smollm", &ie_split_smollm, false, false},
 	{"gpt-2", &ie_split_gpt2, false, false},
@@ -60,21 +53,27 @@ ie_vocab_token(const ie_vocab *vocab, int32_t id)
 	return (ie_text) {(const char *) spelling, (size_t) len};
 }
 
-static int32_t
-token_type(const ie_vocab *vocab, uint32_t id)
+int32_t
+ie_vocab_type(const ie_vocab *vocab, int32_t id)
 {
 	int32_t		type;
 
-	memcpy(&type, vocab->types + id * sizeof(type), sizeof(type));
+	memcpy(&type, vocab->types + (size_t) id * sizeof(type), sizeof(type));
 	return type;
 }
 
 bool
 ie_vocab_is_control(const ie_vocab *vocab, int32_t id)
 {
-	const int32_t type = token_type(vocab, (uint32_t) id);
+	const int32_t type = ie_vocab_type(vocab, id);
 
-	return type == TYPE_CONTROL || type == TYPE_USER_DEFINED;
+	return type == IE_TOKEN_CONTROL || type == IE_TOKEN_USER_DEFINED;
+}
+
+bool
+ie_vocab_is_end(const ie_vocab *vocab, int32_t id)
+{
+	return id == vocab->eos || ie_vocab_type(vocab, id) == IE_TOKEN_CONTROL;
 }
 
 size_t
@@ -209,7 +208,7 @@ ie_vocab_find_word(const ie_vocab *vocab, ie_text word)
 		const int32_t id = (int32_t) (vocab->slots[i] & IE_MAX_TOKENS);
 
 		if (vocab->slots[i] >> 24 == (hash & 0xff) &&
-			token_type(vocab, (uint32_t) id) == TYPE_NORMAL &&
+			ie_vocab_type(vocab, id) == IE_TOKEN_NORMAL &&
 			spells_word(ie_vocab_token(vocab, id), word))
 			return id;
 	}
@@ -277,6 +276,23 @@ find_bos(ie_vocab *vocab, const gguf_file *file, ie_error *err)
 		return ie_fail(err, IE_FORMAT, "BOS token %u is not in the vocabulary of %u tokens",
 					   id, vocab->n_tokens);
 	vocab->bos = (int32_t) id;
+	return IE_OK;
+}
+
+static ie_code
+find_eos(ie_vocab *vocab, const gguf_file *file, ie_error *err)
+{
+	uint32_t	id = 0;
+	bool		found;
+
+	vocab->eos = -1;
+	IE_TRY(gguf_get_u32(file, "tokenizer.ggml.eos_token_id", &id, &found, err));
+	if (!found)
+		return IE_OK;
+	if (id >= vocab->n_tokens)
+		return ie_fail(err, IE_FORMAT, "EOS token %u is not in the vocabulary of %u tokens",
+					   id, vocab->n_tokens);
+	vocab->eos = (int32_t) id;
 	return IE_OK;
 }
 
@@ -523,6 +539,7 @@ ie_vocab_create(const ie_host *host, const gguf_file *file, ie_vocab **vocab, ie
 	IE_TRY_GOTO(ie_is_packed(file) ? map(file, &plan, &made, err) :
 				build(file, &plan, &made, err));
 	IE_TRY_GOTO(find_bos(made, file, err));
+	IE_TRY_GOTO(find_eos(made, file, err));
 	*vocab = made;
 	made = NULL;
 

@@ -23,9 +23,9 @@ typedef struct ie_vocab ie_vocab;
 /*
  * Errors: IE_FORMAT (missing or inconsistent tables: merges that name no token
  * or occur twice, equal tokens, token_type of another length, no token for a
- * byte that graphic characters consist of, BOS out of range; in a packed file
- * numbers out of range), IE_UNSUPPORTED (tokenizer.ggml.model or .pre: named,
- * with the list; more than 2^24 - 1 tokens), IE_NOMEM, IE_CANCELED.
+ * byte that graphic characters consist of, BOS or EOS out of range; in a packed
+ * file numbers out of range), IE_UNSUPPORTED (tokenizer.ggml.model or .pre:
+ * named, with the list; more than 2^24 - 1 tokens), IE_NOMEM, IE_CANCELED.
  */
 ie_code		ie_vocab_create(const ie_host *host, const gguf_file *file,
 							ie_vocab **vocab, ie_error *err);
@@ -57,6 +57,9 @@ ie_text		ie_vocab_token(const ie_vocab *vocab, int32_t id);
 
 /* Is it a control or user-defined token (token_type 3 or 4)? */
 bool		ie_vocab_is_control(const ie_vocab *vocab, int32_t id);
+
+/* Does it end an answer: a control token (token_type 3) or tokenizer.ggml.eos_token_id? */
+bool		ie_vocab_is_end(const ie_vocab *vocab, int32_t id);
 
 /*
  * tokenizer.ggml.bos_token_id if add_bos_token says to use it, else -1.  Where
@@ -99,5 +102,13 @@ ie_code		ie_vocab_encode(const ie_vocab *vocab, ie_text text,
 ie_code		ie_vocab_encode_template(const ie_vocab *vocab, ie_text literal,
 									 const char *name, ie_text value,
 									 ie_tokens *tokens, ie_error *err);
+
+/*
+ * The text of n tokens, without control tokens: *text, from the host and the
+ * caller's to free, is *len bytes of UTF-8.  Bytes that are not UTF-8, and NUL,
+ * become U+FFFD.  Errors: IE_NOMEM, IE_LIMIT.
+ */
+ie_code		ie_vocab_decode(const ie_vocab *vocab, const int32_t *ids, size_t n,
+							char **text, size_t *len, ie_error *err);
 
 #endif							/* IE_VOCAB_H */

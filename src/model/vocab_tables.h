@@ -13,6 +13,14 @@
 #include "model/pretokenize.h"
 #include "model/vocab.h"
 
+/* Values of tokenizer.ggml.token_type */
+enum
+{
+	IE_TOKEN_NORMAL = 1,
+	IE_TOKEN_CONTROL = 3,
+	IE_TOKEN_USER_DEFINED = 4
+};
+
 /* What tokenizer.ggml.pre stands for. */
 typedef struct ie_pre_type
 {
@@ -42,7 +50,8 @@ struct ie_vocab
 	uint32_t	n_controls;
 	bool		control_start[256];	/* first bytes of their spellings */
 	int32_t		byte_ids[256];	/* token of a byte, -1 if there is none */
-	int32_t		bos;
+	int32_t		bos;			/* -1 = not used */
+	int32_t		eos;			/* -1 = not stated */
 	ie_arena	arena;			/* over this struct's own block; empty if nothing was built */
 };
 
@@ -54,6 +63,8 @@ ie_code		ie_vocab_set_types(ie_vocab *vocab, const gguf_kv *types, ie_error *err
  * in them.  Errors: IE_FORMAT, IE_UNSUPPORTED, IE_CANCELED.
  */
 ie_code		ie_vocab_map(const gguf_file *file, ie_vocab *vocab, ie_error *err);
+
+int32_t		ie_vocab_type(const ie_vocab *vocab, int32_t id);
 
 /*
  * The byte-level alphabet: printable Latin-1 stands for itself, the other bytes

@@ -12,9 +12,6 @@
 
 #define NAME_SIZE 96
 
-/* Tensors that may be there and are never read: the vocabulary head */
-static const char *const unread[] = {"output.weight"};
-
 typedef struct binder
 {
 	const gguf_file *file;
@@ -124,6 +121,16 @@ bind_tensor(const binder *b, const ie_tensor_spec *spec, uint32_t layer)
 	return bind_rows(b, t, name, w);
 }
 
+/* The vocabulary head, which many files share with the embeddings */
+static ie_code
+bind_output(const binder *b)
+{
+	const gguf_tensor *t = gguf_find_tensor(b->file, IE_OUTPUT_TENSOR);
+
+	b->weights->output = b->weights->token_embd;
+	return t != NULL ? bind_rows(b, t, IE_OUTPUT_TENSOR, &b->weights->output) : IE_OK;
+}
+
 /* Look-ahead vectors, which an adapter brings */
 static ie_code
 bind_lookahead(const binder *b)
@@ -186,11 +193,10 @@ check_unbound(const binder *b)
 		const ie_text name = b->file->tensors[i].name;
 		char		shown[GGUF_SHOWN_SIZE];
 		bool		known = ie_text_is(name, IE_LOOKAHEAD_TENSOR) ||
+			ie_text_is(name, IE_OUTPUT_TENSOR) ||
 			(packed && ie_vocab_is_table(name)) ||
 			ie_weights_find_spec(arch, b->config->n_layer, name) != NULL;
 
-		for (size_t j = 0; j < IE_LENGTH(unread) && !known; j++)
-			known = ie_text_is(name, unread[j]);
 		if (known)
 			continue;
 		ie_fail(b->err, IE_UNSUPPORTED, "tensor \"%s\" is not supported", gguf_show(name, shown));
@@ -211,6 +217,7 @@ bind_all(const binder *b)
 		for (uint32_t layer = 0; layer < n; layer++)
 			IE_TRY(bind_tensor(b, &arch->tensors[i], layer));
 	}
+	IE_TRY(bind_output(b));
 	IE_TRY(bind_lookahead(b));
 	return check_unbound(b);
 }

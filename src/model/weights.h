@@ -13,6 +13,7 @@
 #include "model/config.h"
 
 #define IE_LOOKAHEAD_TENSOR "instemb.lookahead"
+#define IE_OUTPUT_TENSOR "output.weight"
 
 typedef struct ie_layer
 {
@@ -31,6 +32,7 @@ typedef struct ie_weights
 {
 	ie_matrix	token_embd;		/* [V, C] */
 	const float *output_norm;	/* [C] */
+	ie_matrix	output;			/* [V, C] vocabulary head; token_embd if the file has none */
 	const float *lookahead;		/* [K, C], NULL if the file has none */
 	uint32_t	lookahead_count;	/* K */
 	uint64_t	n_packed;		/* numbers in matrices that are panels */
@@ -51,9 +53,8 @@ ie_spec_is_product(const ie_tensor_spec *spec)
 }
 
 /*
- * Bind the tensors of config->arch.  A tensor that is neither bound nor known
- * to be without influence on hidden states (the vocabulary head) is refused:
- * it would mean a model that computes something else.  In a packed file the
+ * Bind the tensors of config->arch.  A tensor that is not bound is refused: it
+ * would mean a model that computes something else.  In a packed file the
  * matrices of products may be panels, and tensors of I8 and I32 be there.
  *
  * Errors: IE_FORMAT (missing tensor, shape, alignment), IE_UNSUPPORTED (a

@@ -224,6 +224,7 @@ json_info(StringInfo json, const ie_model_info *info)
 	json_string(json, "prefix_empty", info->template_prefix_empty);
 	json_string(json, "body", info->template_body);
 	json_string(json, "suffix", info->template_suffix);
+	json_string(json, "suffix_empty", info->template_suffix_empty);
 	appendStringInfoChar(json, '}');
 }
 

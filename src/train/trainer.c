@@ -129,6 +129,9 @@ check_model(const ie_model *model, ie_error *err)
 		ie_fail(err, IE_INVALID, "model has an adapter merged into it");
 		return ie_hint(err, "Train on its base model; an adapter can be gone on from.");
 	}
+	if (model->definition.instruction_behind)
+		return ie_fail(err, IE_UNSUPPORTED, "models with the instruction behind the text cannot be "
+					   "trained");
 	return IE_OK;
 }
 

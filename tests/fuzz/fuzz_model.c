@@ -6,6 +6,8 @@
 #define _GNU_SOURCE				/* memfd_create() */
 #include "fuzz.h"
 
+#include "model/model.h"
+
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -30,8 +32,25 @@ check_info(const ie_model_info *info)
 	REQUIRE(strlen(info->name) + strlen(info->license) + strlen(info->base_sha256) +
 			strlen(info->adapter_sha256) + strlen(info->template_prefix) +
 			strlen(info->template_prefix_empty) + strlen(info->template_body) +
-			strlen(info->template_suffix) < info->file_bytes + 1024);
+			strlen(info->template_suffix) + strlen(info->template_suffix_empty) < info->file_bytes + 1024);
 	REQUIRE(info->n_embd > 0 && info->n_layer > 0 && info->n_vocab > 0);
+}
+
+/* What the model goes on with; the bytes of generated text are a matter of fuzz_vocab. */
+static void
+check_generate(const ie_model *model, ie_session *session, ie_text input)
+{
+	const ie_generate_request request = {{"outdoor use?", 12}, input, 3, true};
+	ie_generated generated;
+	ie_error	err = {0};
+	const ie_code code = ie_generate(session, &request, &generated, NULL, &err);
+
+	REQUIRE(code != IE_INTERNAL && code != IE_INVALID);
+	if (code == IE_OK)
+	{
+		REQUIRE(generated.n_tokens <= 3);
+		ie_release(model->host, generated.text);
+	}
 }
 
 static void
@@ -63,6 +82,7 @@ check_embed(const ie_model *model, uint32_t n_embd, ie_compute compute)
 				norm += (double) vectors[i * n_embd + j] * (double) vectors[i * n_embd + j];
 			REQUIRE(fabs(norm - 1) < 1e-4);
 		}
+		check_generate(model, session, texts[0]);
 		ie_session_free(session);
 	}
 	free(vectors);

@@ -98,6 +98,38 @@ vocab_for(size_t rule)
 	return vocabs[rule].vocab;
 }
 
+/* Any ids give text that PostgreSQL takes; those of a text without NUL give that text. */
+static void
+check_decode(const ie_vocab *vocab, const int32_t *ids, size_t n, const ie_text *expected)
+{
+	ie_error	err;
+	char	   *text;
+	size_t		len;
+
+	REQUIRE(ie_vocab_decode(vocab, ids, n, &text, &len, &err) == IE_OK);
+	REQUIRE(is_utf8((const uint8_t *) text, len) && memchr(text, '\0', len) == NULL);
+	if (expected != NULL && memchr(expected->data, '\0', expected->len) == NULL)
+		REQUIRE(len == expected->len && memcmp(text, expected->data, len) == 0);
+	ie_release(vocab->host, text);
+}
+
+/* The text's bytes as ids: all byte tokens, and with the byte doubled some of the others */
+static void
+check_any_ids(const ie_vocab *vocab, ie_text text)
+{
+	const uint32_t n_vocab = ie_vocab_size(vocab);
+	int32_t    *ids = malloc(text.len * sizeof(int32_t) + 1);
+
+	REQUIRE(ids != NULL);
+	for (size_t scale = 1; scale <= 2; scale++)
+	{
+		for (size_t i = 0; i < text.len; i++)
+			ids[i] = (int32_t) ((uint8_t) text.data[i] * scale % n_vocab);
+		check_decode(vocab, ids, text.len, NULL);
+	}
+	free(ids);
+}
+
 static void
 check_text(const ie_vocab *vocab, ie_text text)
 {
@@ -109,7 +141,11 @@ check_text(const ie_vocab *vocab, ie_text text)
 
 	REQUIRE(code == (valid ? IE_OK : IE_INVALID));
 	if (valid)
+	{
 		require_spells(vocab, &tokens, 0, text);
+		check_decode(vocab, tokens.ids, tokens.n, &text);
+	}
+	check_any_ids(vocab, text);
 
 	tokens.n = 0;
 	code = ie_vocab_encode_template(vocab, literal, "x", text, &tokens, &err);
@@ -157,6 +193,9 @@ check_vocab(const ie_host *host, const ie_vocab *vocab, bool is_built)
 	REQUIRE(ie_vocab_encode_template(vocab, text, "x", text, &tokens, &err) == IE_OK);
 	for (size_t i = 0; i < tokens.n; i++)
 		REQUIRE(tokens.ids[i] >= 0 && tokens.ids[i] < (int32_t) ie_vocab_size(vocab));
+	for (int32_t id = 0; id < (int32_t) ie_vocab_size(vocab); id++)
+		check_decode(vocab, &id, 1, NULL);
+	check_decode(vocab, tokens.ids, tokens.n, NULL);
 	ie_release(host, tokens.ids);
 }
 

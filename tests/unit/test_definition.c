@@ -21,8 +21,22 @@ typedef struct opened
 	char		suffix[256];
 	char		pooling[32];
 	uint32_t	lookahead_count;
+	char		suffix_empty[256];
+	uint32_t	generate_count;
 	size_t		n_suffix;		/* tokens */
 } opened;
+
+static size_t
+count_tokens(const ie_model *model, ie_text literal)
+{
+	ie_tokens	tokens = {0};
+	ie_error	err = {0};
+
+	CHECK_INT(ie_vocab_encode_template(model->vocab, literal, NULL, (ie_text) {NULL, 0}, &tokens,
+									   &err), IE_OK);
+	ie_release(&host, tokens.ids);
+	return tokens.n;
+}
 
 static opened
 try_open(const model_spec *spec)
@@ -41,7 +55,9 @@ try_open(const model_spec *spec)
 	snprintf(o.suffix, sizeof(o.suffix), "%s", info.template_suffix);
 	snprintf(o.pooling, sizeof(o.pooling), "%s", info.pooling);
 	o.lookahead_count = info.lookahead_count;
-	o.n_suffix = model->suffix.n;
+	snprintf(o.suffix_empty, sizeof(o.suffix_empty), "%s", info.template_suffix_empty);
+	o.generate_count = model->definition.generate_count;
+	o.n_suffix = count_tokens(model, model->definition.suffix);
 	ie_model_close(model);
 	return o;
 }
@@ -57,6 +73,7 @@ test_defaults(void)
 	CHECK_STR(o.prefix_empty, "<|im_start|>user\n");
 	CHECK_STR(o.body, "{input}");
 	CHECK_STR(o.suffix, "<|im_end|>\n<|im_start|>assistant\n");
+	CHECK_STR(o.suffix_empty, o.suffix);
 	CHECK_STR(o.pooling, "last");
 	CHECK_INT(o.lookahead_count, 0);
 	/* two control tokens, two newlines, "assistant" without merges */
@@ -101,6 +118,9 @@ test_stated(void)
 	CHECK_INT(o.n_suffix, 0);
 }
 
+#define ONCE "metadata keys \"instemb.template.prefix\" and \"instemb.template.suffix\" must " \
+	"contain {instruction} exactly once"
+
 /* Prefix, prefix_empty, body, suffix that are refused, and the message */
 static void
 test_bad_templates(void)
@@ -113,10 +133,12 @@ test_bad_templates(void)
 		const char *suffix;
 		const char *message;
 	}			bad[] = {
-		{"no place", "", NULL, "",
-			"metadata key \"instemb.template.prefix\" must contain {instruction} exactly once"},
-		{"{instruction}{instruction}", "", NULL, "",
-			"metadata key \"instemb.template.prefix\" must contain {instruction} exactly once"},
+		{"no place", "", NULL, "", ONCE},
+		{"{instruction}{instruction}", "", NULL, "", ONCE},
+		{"{instruction}", "", NULL, "{instruction}", ONCE},
+		{"", "", NULL, "{instruction}{instruction}", ONCE},
+		{"", "", NULL, "{instruction}",
+			"metadata key \"instemb.template.suffix_empty\" is missing"},
 		{"{instruct} {instruction}", "", NULL, "",
 			"metadata key \"instemb.template.prefix\" has no use for the placeholder {instruct}"},
 		{"{instruction}", "{instruction}", NULL, "",
@@ -155,6 +177,62 @@ test_bad_templates(void)
 		CHECK_INT(o.code, IE_FORMAT);
 		CHECK_STR(o.err.message, bad[i].message);
 	}
+}
+
+/* The instruction behind the text, as InBedder has it */
+static void
+inbedder_suffix_empty(gguf_builder *b)
+{
+	gb_kv_text(b, "instemb.template.suffix_empty", "\n\n### Response:");
+	gb_kv_u32(b, "instemb.generate_count", 5);
+}
+
+static void
+placeholder_in_suffix_empty(gguf_builder *b)
+{
+	gb_kv_text(b, "instemb.template.suffix_empty", "{instruction}");
+}
+
+static void
+no_tokens_to_generate(gguf_builder *b)
+{
+	gb_kv_u32(b, "instemb.generate_count", 0);
+}
+
+static void
+too_many_to_generate(gguf_builder *b)
+{
+	gb_kv_u32(b, "instemb.generate_count", IE_GENERATE_MAX + 1);
+}
+
+static void
+test_instruction_behind(void)
+{
+	model_spec	spec = model_spec_default();
+	opened		o;
+
+	spec.prefix = spec.prefix_empty = "### Input:\n";
+	spec.suffix = "\n\n### Instruction:\n{instruction}\n\n### Response:";
+	spec.pooling = "generate";
+	spec.extra_kv = inbedder_suffix_empty;
+	o = try_open(&spec);
+	CHECK_STR(o.err.message, "");
+	CHECK_STR(o.suffix, spec.suffix);
+	CHECK_STR(o.suffix_empty, "\n\n### Response:");
+	CHECK_INT(o.generate_count, 5);
+
+	spec.extra_kv = placeholder_in_suffix_empty;
+	CHECK_STR(try_open(&spec).err.message,
+			  "metadata key \"instemb.template.suffix_empty\" has no use for the placeholder "
+			  "{instruction}");
+
+	spec = model_spec_default();
+	CHECK_INT(try_open(&spec).generate_count, 3);
+	spec.extra_kv = no_tokens_to_generate;
+	CHECK_STR(try_open(&spec).err.message,
+			  "metadata key \"instemb.generate_count\" is 0, 1 to 64 are allowed");
+	spec.extra_kv = too_many_to_generate;
+	CHECK_INT(try_open(&spec).code, IE_FORMAT);
 }
 
 static void
@@ -198,7 +276,9 @@ test_bad_values(void)
 static void
 test_pooling(void)
 {
-	static const char *const poolings[] = {"last", "mean", "lookahead", "daap"};
+	static const char *const poolings[] = {
+		"last", "mean", "generate", "generate_mean", "lookahead", "daap"
+	};
 	model_spec	spec = model_spec_default();
 	opened		o;
 
@@ -211,7 +291,7 @@ test_pooling(void)
 		CHECK_STR(o.pooling, poolings[i]);
 		spec.n_lookahead = 0;
 		o = try_open(&spec);
-		CHECK_INT(o.code, i < 2 ? IE_OK : IE_FORMAT);
+		CHECK_INT(o.code, i < 4 ? IE_OK : IE_FORMAT);
 	}
 	CHECK_STR(o.err.message, "pooling \"daap\" needs look-ahead vectors, the file has none");
 
@@ -219,7 +299,7 @@ test_pooling(void)
 	o = try_open(&spec);
 	CHECK_INT(o.code, IE_UNSUPPORTED);
 	CHECK_STR(o.err.message, "pooling \"cls\" is not supported");
-	CHECK_STR(o.err.detail, "Supported poolings: last, mean, lookahead, daap.");
+	CHECK_STR(o.err.detail, "Supported poolings: last, mean, lookahead, daap, generate, generate_mean.");
 
 	spec = model_spec_default();
 	spec.extra_kv = four_lookahead;
@@ -240,6 +320,7 @@ main(void)
 	test_defaults();
 	test_stated();
 	test_bad_templates();
+	test_instruction_behind();
 	test_bad_values();
 	test_pooling();
 	CHECK_INT(state.n_live, 0);

@@ -170,7 +170,7 @@ test_prefix_cache(const fixture *f, uint64_t *random)
 		CHECK_INT(stats.n_tokens_reused, 0);
 	}
 	one = ie_prefix_bytes(&f->model->config, instructions[N - 1],
-						  stats.n_tokens - f->model->suffix.n - 1 -
+						  stats.n_tokens - without->suffix.n - 1 -
 						  f->model->definition.lookahead_count);
 	session = open_session(f->model, (ie_session_config)
 						   {.n_threads = 1, .prefix_cache_bytes = 4 * one});
@@ -466,7 +466,7 @@ test_arguments(const fixture *f)
 	request.n_inputs = 2;
 	CHECK_INT(ie_embed(session, &request, vectors, &stats, &err), IE_OK);
 	{
-		const uint64_t n_text = 1 + f->model->suffix.n + f->model->definition.lookahead_count;
+		const uint64_t n_text = 1 + session->suffix.n + f->model->definition.lookahead_count;
 		const uint64_t n_prefix = stats.n_tokens - 2 * n_text;
 
 		CHECK(n_prefix > 0);
@@ -568,6 +568,17 @@ main(int argc, char **argv)
 	spec.pooling = NULL;
 	spec.n_lookahead = 0;
 	spec.suffix = "";
+	open_fixture(&f, &spec, &random);
+	test_same_bits(&f, ie_cpu_detect(), &random);
+	close_fixture(&f);
+
+	/* poolings that generate take texts one by one */
+	spec.pooling = "generate";
+	open_fixture(&f, &spec, &random);
+	test_same_bits(&f, IE_CPU_REF, &random);
+	close_fixture(&f);
+	spec.pooling = "generate_mean";
+	spec.suffix = "\n";
 	open_fixture(&f, &spec, &random);
 	test_same_bits(&f, ie_cpu_detect(), &random);
 	close_fixture(&f);
