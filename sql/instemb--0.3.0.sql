@@ -270,6 +270,13 @@ CREATE FUNCTION instemb_statement_trigger() RETURNS trigger
 COMMENT ON FUNCTION instemb_statement_trigger() IS
 	'trigger: embed the rows of a statement in batches; made by instemb_enable()';
 
+CREATE FUNCTION instemb_queue_trigger() RETURNS trigger
+	AS 'MODULE_PATHNAME'
+	LANGUAGE C VOLATILE PARALLEL SAFE;
+
+COMMENT ON FUNCTION instemb_queue_trigger() IS
+	'trigger: put rows into the queue for the worker; made by instemb_enable()';
+
 CREATE FUNCTION instemb_trigger_arguments(tgargs bytea) RETURNS text[]
 	AS 'MODULE_PATHNAME'
 	LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
@@ -293,6 +300,7 @@ SELECT DISTINCT
 	CASE p.proname
 		WHEN 'instemb_update_trigger' THEN 'row'
 		WHEN 'instemb_statement_trigger' THEN 'statement'
+		WHEN 'instemb_queue_trigger' THEN 'queue'
 	END AS mode,
 	ARRAY(SELECT s::pg_catalog.name FROM pg_catalog.unnest(a.args[4:]) WITH ORDINALITY AS u(s, i)
 		  WHERE s !~ '^(provenance|sha256)=' ORDER BY i) AS sources,
@@ -306,7 +314,8 @@ FROM pg_catalog.pg_trigger AS t
 JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid
 CROSS JOIN LATERAL (SELECT @extschema@.instemb_trigger_arguments(t.tgargs) AS args) AS a
 WHERE t.tgfoid IN ('@extschema@.instemb_update_trigger()'::pg_catalog.regprocedure,
-				   '@extschema@.instemb_statement_trigger()'::pg_catalog.regprocedure)
+				   '@extschema@.instemb_statement_trigger()'::pg_catalog.regprocedure,
+				   '@extschema@.instemb_queue_trigger()'::pg_catalog.regprocedure)
 	AND pg_catalog.cardinality(a.args) > 3;
 
 COMMENT ON VIEW instemb_registration IS
@@ -322,13 +331,19 @@ DECLARE
 	found_one boolean := false;
 	r record;
 BEGIN
+	-- before the table is locked: the worker has rows of the queue locked when it wants the table
+	DELETE FROM @extschema@.instemb_queue AS q
+	USING pg_attribute AS a
+	WHERE a.attrelid = q.relation AND a.attnum = q.target AND a.attname = instemb_disable.target
+		AND (q.relation = instemb_disable.relation
+			 OR q.relation IN (SELECT relid FROM pg_partition_tree(instemb_disable.relation)));
 	FOR r IN
 		SELECT t.tgrelid::regclass AS rel, t.tgname
 		FROM pg_trigger AS t
-		JOIN pg_proc AS p ON p.oid = t.tgfoid
 		WHERE t.tgparentid = 0
-			AND p.oid IN ('@extschema@.instemb_update_trigger()'::regprocedure,
-						  '@extschema@.instemb_statement_trigger()'::regprocedure)
+			AND t.tgfoid IN ('@extschema@.instemb_update_trigger()'::regprocedure,
+							 '@extschema@.instemb_statement_trigger()'::regprocedure,
+							 '@extschema@.instemb_queue_trigger()'::regprocedure)
 			AND (@extschema@.instemb_trigger_arguments(t.tgargs))[1] = instemb_disable.target
 			AND (t.tgrelid = instemb_disable.relation
 				 OR t.tgrelid IN (SELECT relid FROM pg_partition_tree(instemb_disable.relation)))
@@ -343,6 +358,56 @@ $$;
 
 COMMENT ON FUNCTION instemb_disable(regclass, name) IS
 	'drop the triggers that keep a column in step; the embeddings stay';
+
+CREATE FUNCTION instemb_create_triggers(
+	relation regclass, mode text, name_start text, arguments text[]
+) RETURNS void
+	LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp AS
+$$
+DECLARE
+	list text := (SELECT string_agg(quote_literal(a), ', ' ORDER BY i)
+				  FROM unnest(arguments) WITH ORDINALITY AS u(a, i));
+	partitioned boolean := (SELECT relkind = 'p' FROM pg_class WHERE oid = relation);
+	part regclass;
+BEGIN
+	IF mode = 'row' THEN
+		EXECUTE format('CREATE TRIGGER %I BEFORE INSERT OR UPDATE ON %s FOR EACH ROW '
+					   'EXECUTE FUNCTION @extschema@.instemb_update_trigger(%s)',
+					   name_start, relation, list);
+	ELSIF mode = 'queue' THEN
+		EXECUTE format('CREATE TRIGGER %I BEFORE %s ON %s FOR EACH ROW '
+					   'EXECUTE FUNCTION @extschema@.instemb_queue_trigger(%s)',
+					   name_start || '_update',
+					   CASE WHEN partitioned THEN 'INSERT OR UPDATE' ELSE 'UPDATE' END,
+					   relation, list);
+		IF NOT partitioned THEN
+			EXECUTE format('CREATE TRIGGER %I AFTER INSERT ON %s '
+						   'REFERENCING NEW TABLE AS instemb_new FOR EACH STATEMENT '
+						   'EXECUTE FUNCTION @extschema@.instemb_queue_trigger(%s)',
+						   name_start || '_insert', relation, list);
+		END IF;
+	ELSE
+		-- a statement that names a partition fires the triggers of that partition alone
+		FOR part IN
+			SELECT relid FROM pg_partition_tree(relation) UNION SELECT relation
+		LOOP
+			EXECUTE format('CREATE TRIGGER %I AFTER INSERT ON %s '
+						   'REFERENCING NEW TABLE AS instemb_new FOR EACH STATEMENT '
+						   'EXECUTE FUNCTION @extschema@.instemb_statement_trigger(%s)',
+						   name_start || '_insert', part, list);
+			EXECUTE format('CREATE TRIGGER %I AFTER UPDATE ON %s '
+						   'REFERENCING OLD TABLE AS instemb_old NEW TABLE AS instemb_new '
+						   'FOR EACH STATEMENT '
+						   'EXECUTE FUNCTION @extschema@.instemb_statement_trigger(%s)',
+						   name_start || '_update', part, list);
+		END LOOP;
+	END IF;
+END
+$$;
+
+COMMENT ON FUNCTION instemb_create_triggers(regclass, text, text, text[]) IS
+	'part of instemb_enable(): the triggers of a mode';
 
 CREATE FUNCTION instemb_enable(
 	relation regclass,
@@ -359,19 +424,17 @@ CREATE FUNCTION instemb_enable(
 $$
 DECLARE
 	arguments text[] := array[target::text, instruction, model];
-	list text;
-	name_start text;
-	part regclass;
+	old @extschema@.instemb_registration;
 BEGIN
 	IF relation IS NULL OR target IS NULL OR sources IS NULL OR instruction IS NULL
 			OR model IS NULL OR mode IS NULL OR mix_models IS NULL
 			OR array_position(sources, NULL) IS NOT NULL THEN
 		RAISE null_value_not_allowed USING MESSAGE = 'only "provenance" may be null';
 	END IF;
-	IF mode NOT IN ('row', 'statement') THEN
+	IF mode NOT IN ('row', 'statement', 'queue') THEN
 		RAISE invalid_parameter_value USING
 			MESSAGE = format('unknown mode "%s"', mode),
-			HINT = 'Modes are "row" and "statement".';
+			HINT = 'Modes are "row", "statement" and "queue".';
 	END IF;
 	IF provenance IS NOT NULL THEN
 		arguments := arguments || ('provenance=' || provenance);
@@ -383,32 +446,21 @@ BEGIN
 	arguments := arguments || sources::text[];
 	PERFORM @extschema@.instemb_check_trigger(relation, arguments, mode = 'statement',
 											  mode <> 'row');
+	SELECT r.* INTO old FROM @extschema@.instemb_registration AS r
+	WHERE r.relation = instemb_enable.relation AND r.target = instemb_enable.target;
 	PERFORM @extschema@.instemb_disable(relation, target);
-	list := (SELECT string_agg(quote_literal(a), ', ' ORDER BY i)
-			 FROM unnest(arguments) WITH ORDINALITY AS u(a, i));
 	-- BEFORE triggers fire by name: after those that may change a source column
-	name_start := 'zz_instemb_' ||
-		(SELECT attnum FROM pg_attribute WHERE attrelid = relation AND attname = target);
-	IF mode = 'row' THEN
-		EXECUTE format('CREATE TRIGGER %I BEFORE INSERT OR UPDATE ON %s FOR EACH ROW '
-					   'EXECUTE FUNCTION @extschema@.instemb_update_trigger(%s)',
-					   name_start, relation, list);
-		RETURN;
+	PERFORM @extschema@.instemb_create_triggers(
+		relation, mode,
+		'zz_instemb_' ||
+			(SELECT attnum FROM pg_attribute WHERE attrelid = relation AND attname = target),
+		arguments);
+	IF mode = 'queue' THEN
+		PERFORM @extschema@.instemb_enqueue(relation, target, CASE
+			WHEN provenance IS NOT NULL THEN 'stale'
+			WHEN (old.sources, old.instruction, old.model) <> (sources, instruction, model) THEN 'all'
+			ELSE 'missing' END);
 	END IF;
-	-- a statement that names a partition fires the triggers of that partition alone
-	FOR part IN
-		SELECT relid FROM pg_partition_tree(relation) UNION SELECT relation
-	LOOP
-		EXECUTE format('CREATE TRIGGER %I AFTER INSERT ON %s '
-					   'REFERENCING NEW TABLE AS instemb_new FOR EACH STATEMENT '
-					   'EXECUTE FUNCTION @extschema@.instemb_statement_trigger(%s)',
-					   name_start || '_insert', part, list);
-		EXECUTE format('CREATE TRIGGER %I AFTER UPDATE ON %s '
-					   'REFERENCING OLD TABLE AS instemb_old NEW TABLE AS instemb_new '
-					   'FOR EACH STATEMENT '
-					   'EXECUTE FUNCTION @extschema@.instemb_statement_trigger(%s)',
-					   name_start || '_update', part, list);
-	END LOOP;
 END
 $$;
 
@@ -840,15 +892,7 @@ WHERE pg_catalog.pg_has_role(r.role, 'USAGE') OR pg_catalog.pg_has_role('pg_moni
 COMMENT ON VIEW instemb_progress IS
 	'runs of instemb_backfill(), of the own roles or as a monitor';
 
-CREATE VIEW instemb_failed WITH (security_barrier) AS
-SELECT e.relation, e.target, e.key, 1 AS attempts, e.error, e.at
-FROM @extschema@.instemb_run_error AS e
-WHERE pg_catalog.pg_has_role(e.role, 'USAGE');
-
-COMMENT ON VIEW instemb_failed IS
-	'rows that could not be embedded, by key';
-
-GRANT SELECT ON instemb_progress, instemb_failed TO PUBLIC;
+GRANT SELECT ON instemb_progress TO PUBLIC;
 
 CREATE FUNCTION instemb_stale(relation regclass, target name)
 	RETURNS TABLE (key text[], model text, sha256 text, instruction text, at timestamptz)
@@ -868,3 +912,256 @@ $$;
 
 COMMENT ON FUNCTION instemb_stale(regclass, name) IS
 	'rows whose embedding is of another model or instruction than the column''s';
+
+-- -------------------------------------------------------------------- queue
+-- Rows that wait for their embeddings.  Neither index nor constraint, since
+-- writers wait while it is filled; a row may be in it more than once.  The key's
+-- values are text.  Owners of tables see and change what concerns their tables.
+
+CREATE TABLE instemb_queue (
+	relation oid NOT NULL,
+	target smallint NOT NULL,
+	attempts smallint NOT NULL DEFAULT 0,
+	replace boolean NOT NULL,
+	key text[] NOT NULL,
+	next_at timestamptz,
+	error text
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
+
+COMMENT ON TABLE instemb_queue IS
+	'rows that wait for their embeddings; next_at is infinity for those given up';
+
+ALTER TABLE instemb_queue ENABLE ROW LEVEL SECURITY;
+CREATE POLICY instemb_own ON instemb_queue USING (
+	(SELECT pg_catalog.pg_has_role(c.relowner, 'USAGE')
+	 FROM pg_catalog.pg_class AS c WHERE c.oid OPERATOR(pg_catalog.=) relation));
+GRANT SELECT, INSERT, UPDATE, DELETE ON instemb_queue TO PUBLIC;
+
+CREATE FUNCTION instemb_wake() RETURNS void
+	AS 'MODULE_PATHNAME'
+	LANGUAGE C VOLATILE PARALLEL UNSAFE;
+
+COMMENT ON FUNCTION instemb_wake() IS
+	'wake the worker of this database at the end of the transaction, or start it';
+
+CREATE FUNCTION instemb_work_claimed(
+	spec instemb_registration, entries tid[], keys text[], replaces boolean[], path text
+) RETURNS void
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp AS
+$$
+DECLARE
+	source text := @extschema@.instemb_source_expression(spec.sources);
+	wanted text[];
+	texts text[];
+	written record;
+BEGIN
+	-- rows that are there and lack their embedding, or have one to be replaced
+	EXECUTE format(
+		'SELECT array_agg(w.key::text), array_agg(w.source) FROM '
+		'(SELECT DISTINCT ON (r.key) r.key, %1$s AS source '
+		'FROM (SELECT u.key::text[] AS key, u.replace FROM unnest($1, $2) AS u(key, replace)) AS r '
+		'JOIN %2$s AS t ON %3$s '
+		'WHERE t.%4$I IS NULL AND %1$s IS NOT NULL OR t.%4$I IS NOT NULL AND r.replace) AS w',
+		source, spec.relation, (@extschema@.instemb_key(spec.relation)).matches, spec.target)
+	INTO wanted, texts USING keys, replaces;
+	written := @extschema@.instemb_write(spec, wanted, texts, path);
+	DELETE FROM @extschema@.instemb_queue AS q
+	WHERE q.ctid = ANY (entries)
+		AND (q.key::text = ANY (written.done) OR q.key::text <> ALL (coalesce(wanted, '{}')));
+	UPDATE @extschema@.instemb_queue AS q
+	SET attempts = q.attempts + 1,
+		error = f.error,
+		next_at = CASE WHEN q.attempts + 1 < current_setting('instemb.queue_attempts')::integer
+			THEN clock_timestamp() + interval '1 second' * 4 ^ q.attempts ELSE 'infinity' END
+	FROM unnest(written.failed) AS f
+	WHERE q.ctid = ANY (entries) AND q.key = f.key;
+	-- locked by someone, or changed meanwhile
+	UPDATE @extschema@.instemb_queue AS q
+	SET next_at = clock_timestamp() + interval '1 second'
+	WHERE q.ctid = ANY (entries);
+END
+$$;
+
+COMMENT ON FUNCTION instemb_work_claimed(instemb_registration, tid[], text[], boolean[], text) IS
+	'part of the worker: embed rows of the queue that this transaction has locked';
+
+CREATE FUNCTION instemb_work_batch(relation oid, target smallint, batch integer, path text)
+	RETURNS boolean
+	LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp AS
+$$
+DECLARE
+	spec @extschema@.instemb_registration;
+	entries tid[];
+	keys text[];
+	replaces boolean[];
+	message text;
+BEGIN
+	SELECT array_agg(c.entry), array_agg(c.key::text), array_agg(c.replace)
+	INTO entries, keys, replaces
+	FROM (SELECT q.ctid AS entry, q.key, q.replace
+		  FROM @extschema@.instemb_queue AS q
+		  WHERE q.relation = instemb_work_batch.relation AND q.target = instemb_work_batch.target
+			  AND (q.next_at IS NULL OR q.next_at <= now())
+		  LIMIT batch FOR UPDATE SKIP LOCKED) AS c;
+	IF entries IS NULL THEN
+		RETURN false;
+	END IF;
+	SELECT r.* INTO spec
+	FROM @extschema@.instemb_registration AS r
+	JOIN pg_attribute AS a ON a.attrelid = r.relation AND a.attname = r.target
+	WHERE r.relation = instemb_work_batch.relation AND a.attnum = instemb_work_batch.target
+		AND r.mode = 'queue';
+	IF NOT FOUND THEN
+		DELETE FROM @extschema@.instemb_queue AS q WHERE q.ctid = ANY (entries);
+		RETURN true;
+	END IF;
+	BEGIN
+		PERFORM @extschema@.instemb_work_claimed(spec, entries, keys, replaces, path);
+	EXCEPTION WHEN OTHERS THEN
+		-- nothing that concerns one row: the table or the column is not as it was
+		message := SQLERRM;
+		UPDATE @extschema@.instemb_queue AS q
+		SET attempts = q.attempts + 1,
+			error = message,
+			next_at = CASE WHEN q.attempts + 1 < current_setting('instemb.queue_attempts')::integer
+				THEN clock_timestamp() + interval '1 second' * 4 ^ q.attempts ELSE 'infinity' END
+		WHERE q.ctid = ANY (entries);
+	END;
+	RETURN true;
+END
+$$;
+
+COMMENT ON FUNCTION instemb_work_batch(oid, smallint, integer, text) IS
+	'part of the worker: embed a batch of rows of one column; false if none is due';
+
+CREATE PROCEDURE instemb_work()
+	LANGUAGE plpgsql AS
+$$
+-- it commits, so it can have no SET clause: every name and operator has its schema
+DECLARE
+	next record;
+	busy boolean := true;
+BEGIN
+	WHILE busy LOOP
+		busy := false;
+		FOR next IN
+			SELECT DISTINCT q.relation, q.target FROM @extschema@.instemb_queue AS q
+			WHERE q.next_at IS NULL OR q.next_at OPERATOR(pg_catalog.<=) pg_catalog.now()
+		LOOP
+			IF @extschema@.instemb_work_batch(next.relation, next.target, 64,
+											  pg_catalog.current_setting('search_path')) THEN
+				busy := true;
+			END IF;
+			COMMIT;
+		END LOOP;
+	END LOOP;
+END
+$$;
+
+COMMENT ON PROCEDURE instemb_work() IS
+	'do the worker''s work here and now, for tables of the own roles';
+
+CREATE FUNCTION instemb_enqueue(relation regclass, target name, which text DEFAULT 'missing')
+	RETURNS bigint
+	LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp AS
+$$
+DECLARE
+	total bigint := 0;
+	n bigint;
+	spec @extschema@.instemb_registration;
+BEGIN
+	FOR spec IN
+		SELECT r.* FROM @extschema@.instemb_registration AS r
+		JOIN pg_class AS c ON c.oid = r.relation
+		WHERE r.target = instemb_enqueue.target AND r.mode = 'queue' AND c.relkind = 'r'
+			AND (r.relation = instemb_enqueue.relation
+				 OR r.relation IN (SELECT relid FROM pg_partition_tree(instemb_enqueue.relation)))
+	LOOP
+		EXECUTE format(
+			'INSERT INTO @extschema@.instemb_queue (relation, target, replace, key) '
+			'SELECT %s, a.attnum, t.%I IS NOT NULL, %s FROM %s AS t, pg_attribute AS a '
+			'WHERE %s AND a.attrelid = %s AND a.attname = %L',
+			spec.relation::oid, spec.target, (@extschema@.instemb_key(spec.relation)).key,
+			spec.relation, @extschema@.instemb_condition(spec, which), spec.relation::oid,
+			spec.target);
+		GET DIAGNOSTICS n = ROW_COUNT;
+		total := total + n;
+	END LOOP;
+	PERFORM @extschema@.instemb_wake();
+	RETURN total;
+END
+$$;
+
+COMMENT ON FUNCTION instemb_enqueue(regclass, name, text) IS
+	'put rows of a table into the queue that are there already: missing, stale or all';
+
+CREATE FUNCTION instemb_retry(relation regclass DEFAULT NULL, target name DEFAULT NULL)
+	RETURNS bigint
+	LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+	SET search_path = pg_catalog, pg_temp AS
+$$
+DECLARE
+	n bigint;
+BEGIN
+	UPDATE @extschema@.instemb_queue AS q SET attempts = 0, next_at = NULL
+	WHERE q.error IS NOT NULL
+		AND (instemb_retry.relation IS NULL OR q.relation = instemb_retry.relation)
+		AND (instemb_retry.target IS NULL OR instemb_retry.target =
+			 (SELECT attname FROM pg_attribute WHERE attrelid = q.relation AND attnum = q.target));
+	GET DIAGNOSTICS n = ROW_COUNT;
+	PERFORM @extschema@.instemb_wake();
+	RETURN n;
+END
+$$;
+
+COMMENT ON FUNCTION instemb_retry(regclass, name) IS
+	'try rows of the queue again at once that failed';
+
+CREATE VIEW instemb_failed WITH (security_barrier) AS
+SELECT
+	q.relation::pg_catalog.regclass AS relation,
+	a.attname AS target,
+	q.key, q.attempts, q.error,
+	nullif(q.next_at, 'infinity') AS next_at
+FROM @extschema@.instemb_queue AS q
+JOIN pg_catalog.pg_class AS c ON c.oid = q.relation
+JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = q.target
+WHERE q.error IS NOT NULL AND pg_catalog.pg_has_role(c.relowner, 'USAGE')
+UNION ALL
+SELECT e.relation, e.target, e.key, 1, e.error, NULL
+FROM @extschema@.instemb_run_error AS e
+WHERE pg_catalog.pg_has_role(e.role, 'USAGE');
+
+COMMENT ON VIEW instemb_failed IS
+	'rows that could not be embedded, by key; next_at is null where nobody will try again';
+
+CREATE VIEW instemb_status WITH (security_barrier) AS
+SELECT
+	r.relation, r.target, r.mode, r.instruction, r.model,
+	CASE WHEN s.shown THEN coalesce(n.waiting, 0) END AS waiting,
+	CASE WHEN s.shown THEN coalesce(n.retrying, 0) END AS retrying,
+	CASE WHEN s.shown THEN coalesce(n.failed, 0) END AS failed,
+	CASE WHEN s.shown THEN n.error END AS error
+FROM @extschema@.instemb_registration AS r
+JOIN pg_catalog.pg_class AS c ON c.oid = r.relation
+JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attname = r.target
+CROSS JOIN LATERAL (
+	SELECT r.mode = 'queue' AND c.relkind = 'r' AND (pg_catalog.pg_has_role(c.relowner, 'USAGE')
+		OR pg_catalog.pg_has_role('pg_monitor', 'USAGE')) AS shown) AS s
+LEFT JOIN (
+	SELECT q.relation, q.target,
+		pg_catalog.count(DISTINCT q.key) FILTER (WHERE q.error IS NULL) AS waiting,
+		pg_catalog.count(DISTINCT q.key) FILTER (WHERE q.error IS NOT NULL AND q.next_at < 'infinity')
+			AS retrying,
+		pg_catalog.count(DISTINCT q.key) FILTER (WHERE q.next_at = 'infinity') AS failed,
+		pg_catalog.min(q.error) AS error
+	FROM @extschema@.instemb_queue AS q
+	GROUP BY q.relation, q.target) AS n ON n.relation = c.oid AND n.target = a.attnum;
+
+COMMENT ON VIEW instemb_status IS
+	'columns, and how many of their rows wait in the queue; counts are null where there is none';
+
+GRANT SELECT ON instemb_failed, instemb_status TO PUBLIC;

@@ -29,6 +29,7 @@ int			guc_max_threads;
 int			guc_on_overflow;
 int			guc_max_model_memory;
 int			guc_cache_size;
+int			guc_queue_attempts;
 int			guc_log_min_duration;
 double		guc_similarity_threshold;
 
@@ -169,6 +170,11 @@ define_behaviour(void)
 							 NULL,
 							 &guc_similarity_threshold, 0.7, 0.0, 1.0,
 							 PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("instemb.queue_attempts",
+							"How often the worker tries to embed a row before it gives up.",
+							NULL,
+							&guc_queue_attempts, 5, 1, 30,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("instemb.log_min_duration",
 							"Logs every computation of embeddings that takes at least this long.",
 							"-1 turns it off, 0 logs all.",

@@ -20,6 +20,7 @@ extern int	guc_max_threads;
 extern int	guc_on_overflow;	/* an OverflowAction */
 extern int	guc_max_model_memory;	/* MB, 0 = no limit */
 extern int	guc_cache_size;		/* kB, 0 = no cache */
+extern int	guc_queue_attempts;
 extern int	guc_log_min_duration;	/* ms, -1 = never */
 extern double guc_similarity_threshold;
 

@@ -54,10 +54,16 @@ row_key_find(RowKey *key, Relation relation)
 	for (int i = 0; i < key->n; i++)
 	{
 		Oid			type = index->rd_opcintype[i];
+		Form_pg_attribute attribute;
 
 		key->attnums[i] = index->rd_index->indkey.values[i];
-		key->types[i] = TupleDescAttr(RelationGetDescr(relation),
-									  key->attnums[i] - 1)->atttypid;
+		attribute = TupleDescAttr(RelationGetDescr(relation), key->attnums[i] - 1);
+		key->types[i] = attribute->atttypid;
+		if (attribute->attgenerated != '\0')
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("column \"%s\" of the primary key is a generated column",
+							NameStr(attribute->attname))));
 		key->operators[i] = get_opfamily_member(index->rd_opfamily[i], type, type,
 												BTEqualStrategyNumber);
 		if (!OidIsValid(key->operators[i]))

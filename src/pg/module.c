@@ -10,11 +10,13 @@
 #include "postgres.h"
 
 #include "fmgr.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 
 #include "pg/engine.h"
 #include "pg/guc.h"
 #include "pg/models.h"
+#include "pg/queue.h"
 
 #ifdef PG_MODULE_MAGIC_EXT
 PG_MODULE_MAGIC_EXT(.name = "instemb", .version = INSTEMB_VERSION);
@@ -28,6 +30,8 @@ void
 _PG_init(void)
 {
 	guc_init();
+	if (process_shared_preload_libraries_in_progress)
+		queue_register_launcher();
 	model_preload();
 }
 
