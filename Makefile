@@ -13,6 +13,7 @@
 ## make layers         check the layering of src/ and what the modules link to
 ## make installcheck   pg_regress, on the server named by PGHOST or else on a scratch cluster
 ## make tap            TAP tests                           (PROVE_TESTS=tests/t/001_cancel.pl: one)
+## make soak           kill workers and servers, and write, for MINUTES=10; prints the counts
 ## make majors         build and regress on PostgreSQL 16 and 18, with pgvector
 ## make measure        print time, memory and cancel figures    (MEASURES=cancel: one of them)
 ## make deps           install missing packages            (root, apt)
@@ -88,8 +89,8 @@ include tests/golden/golden.mk
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/pg/*.c))) \
 	$(BUILD)/math/distance.o $(BUILD)/base/cpu.o
 DATA = $(sort $(wildcard sql/instemb--*.sql))
-REGRESS = upgrade setup surface embed batch distance tokens model_file bad_input install trigger statement backfill queue \
-	guc cache planner encoding default_model pgvector teardown
+REGRESS = upgrade setup surface embed batch distance tokens model_file bad_input install trigger \
+	statement backfill queue guc cache planner encoding default_model pgvector teardown
 REGRESS_OPTS = --encoding=UTF8 --no-locale
 NO_INSTALLCHECK = 1
 
@@ -146,6 +147,11 @@ test:
 tap:
 	@PG_CONFIG='$(PG_CONFIG)' PROVE_TESTS='$(PROVE_TESTS)' tests/tap
 
+MINUTES = 10
+soak:
+	@PG_CONFIG='$(PG_CONFIG)' KILLS=$$(($(MINUTES) * 2)) WRITE_SECONDS=$$(($(MINUTES) * 30)) \
+		PROVE_FLAGS=-v PROVE_TESTS='tests/t/020_queue_crash.pl tests/t/022_writers.pl' tests/tap
+
 majors:
 	@tests/majors
 
@@ -165,4 +171,4 @@ clean: clean-build
 clean-build: demo-stop
 	rm -rf build instemb_engine.so tmp_check results regression.diffs regression.out
 
-.PHONY: unit bench-kernels bench-embed installcheck deps model demo demo-stop test tap majors measure sanitize layers help clean-build
+.PHONY: unit bench-kernels bench-embed installcheck deps model demo demo-stop test tap soak majors measure sanitize layers help clean-build

@@ -45,9 +45,9 @@
 /* A worker that has had nothing to do for so long ends, so that its database can be dropped. */
 #define IDLE_MS 3000
 
-/* How long a new worker waits for one that is about to end. */
-#define LOCK_TRIES 20
-#define LOCK_PAUSE_MS 50
+/* A new worker tries again: the lock may be held by a session that looks for a worker. */
+#define LOCK_TRIES 5
+#define LOCK_PAUSE_MS 10
 
 /* While there is no free slot for a worker. */
 #define LAUNCH_PAUSE_MS 1000
