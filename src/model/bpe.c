@@ -27,6 +27,7 @@ typedef struct ie_symbol
 
 /* ---------------------------------------------------------------- table */
 
+/* Packed files hold such hashes: see IE_PACKED_VERSION. */
 static inline uint64_t
 hash_pair(uint32_t left, uint32_t right)
 {

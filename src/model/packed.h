@@ -30,6 +30,7 @@
 
 #include "model/gguf.h"
 
+/* To be raised when the format changes, also the hashes in the vocabulary's tables */
 #define IE_PACKED_VERSION 1
 #define IE_PACKED_ALIGNMENT 64
 

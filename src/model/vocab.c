@@ -97,7 +97,10 @@ ie_vocab_spell_byte(uint8_t byte, char *out)
 	return 2;
 }
 
-/* FNV-1a; spread() makes all 32 bits depend on all of the bytes. */
+/*
+ * FNV-1a; spread() makes all 32 bits depend on all of the bytes.  Packed files
+ * hold such hashes: see IE_PACKED_VERSION.
+ */
 #define HASH_START 2166136261u
 
 static inline uint32_t

@@ -5,6 +5,7 @@
 #include "train/trainer.h"
 #include "base/bytes.h"
 #include "base/parallel.h"
+#include "model/packed.h"
 #include "train/random.h"
 
 #include <math.h>
@@ -128,6 +129,11 @@ check_model(const ie_model *model, ie_error *err)
 	{
 		ie_fail(err, IE_INVALID, "model has an adapter merged into it");
 		return ie_hint(err, "Train on its base model; an adapter can be gone on from.");
+	}
+	if (ie_is_packed(&model->file))
+	{
+		ie_fail(err, IE_INVALID, "model is packed");
+		return ie_hint(err, "Train on the file that it was installed from.");
 	}
 	if (model->definition.instruction_behind)
 		return ie_fail(err, IE_UNSUPPORTED, "models with the instruction behind the text cannot be "

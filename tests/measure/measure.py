@@ -105,7 +105,7 @@ def first_call():
         extra.append(first - second)
         s.close()
     report("first call of a session, minus the second",
-           f"{statistics.median(extra):.1f} ms (max {max(extra):.1f})", "<= 50 ms")
+           f"{statistics.median(extra):.1f} ms (max {max(extra):.1f})", "<= 10 ms")
 
 
 def private_memory():
@@ -120,7 +120,7 @@ def private_memory():
         s.ask("SELECT " + embed(f"repeat('tent ', {words})"))
         kb = s.rollup("Private_Dirty") - idle.rollup("Private_Dirty")
         report(f"private memory after a text of 256 tokens, {threads} thread(s)",
-               f"{kb / 1024:.1f} MB", "<= 40 MB")
+               f"{kb / 1024:.1f} MB", "<= 16 MB")
         s.close()
     idle.close()
     probe.close()

@@ -153,6 +153,29 @@ test_results(const uint32_t *types, size_t n_types, bool same_bits)
 	scratch_close(&p.dir);
 }
 
+/* Its rows cannot be read one by one. */
+static void
+test_training(void)
+{
+	const model_spec spec = model_spec_default();
+	test_host_state state;
+	ie_host		host = test_host(&state);
+	pair		p;
+	ie_model   *model;
+	ie_train_config config;
+	ie_trainer *trainer;
+	ie_error	err = {0};
+
+	open_pair(&p, &spec);
+	ie_train_config_default(&config);
+	CHECK_INT(ie_model_open(&host, p.packed, &model, &err), IE_OK);
+	CHECK_INT(ie_trainer_create(&host, model, &config, &trainer, &err), IE_INVALID);
+	CHECK_STR(err.message, "model is packed");
+	ie_model_close(model);
+	CHECK_INT(state.n_live, 0);
+	scratch_close(&p.dir);
+}
+
 /* ------------------------------------------------------------------ refusals */
 
 /* A packed file in memory that is damaged at one place at a time */
@@ -446,6 +469,29 @@ test_refusals(void)
 	scratch_close(&files.dir);
 }
 
+/*
+ * The format as it is: what is packed today must be what was packed before.  If
+ * this fails on purpose, IE_PACKED_VERSION or IE_PANEL_LAYOUT has to be raised.
+ */
+static void
+test_format(void)
+{
+	test_host_state state;
+	ie_host		host = test_host(&state);
+	scratch		dir;
+	const char *out;
+	ie_install_request request = {.base_path = "tests/golden/tiny.gguf"};
+	ie_error	err = {0};
+	char		hex[65];
+
+	scratch_open(&dir);
+	request.out_path = out = scratch_path(&dir, "tiny.gguf");
+	CHECK_INT(ie_install(&host, &request, &err), IE_OK);
+	CHECK_INT(ie_file_sha256(&host, out, hex, &err), IE_OK);
+	CHECK_STR(hex, "1416ea0035194053ce9e9ef3a1d3d785c6ba5fa9c5e0f5f54f00195817f09d62");
+	scratch_close(&dir);
+}
+
 /* A vocabulary without merges and control tokens has no tables of them */
 static void
 test_empty_tables(void)
@@ -469,7 +515,9 @@ main(void)
 	seed = test_seed("test_packed");
 	test_results(q8_0, IE_LENGTH(q8_0), true);
 	test_results(mixed, IE_LENGTH(mixed), false);
+	test_training();
 	test_refusals();
+	test_format();
 	test_empty_tables();
 	return test_end("test_packed");
 }
