@@ -923,3 +923,34 @@ COMMENT ON VIEW instemb_status IS
 	'columns, and how many of their rows wait in the queue; counts are null where there is none';
 
 GRANT SELECT ON instemb_failed, instemb_status TO PUBLIC;
+
+-- ------------------------------------------------------------------- shards
+
+CREATE FUNCTION instemb_shard_query(relation regclass, columns name[], target name, k integer)
+	RETURNS text
+	LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
+	SET search_path = pg_catalog, pg_temp AS
+$$
+DECLARE
+	list text := (SELECT string_agg(quote_ident(c), ', ' ORDER BY i)
+				  FROM unnest(columns) WITH ORDINALITY AS u(c, i));
+	branches text;
+BEGIN
+	SELECT string_agg(format(
+			   '(SELECT %s, %I OPERATOR(@extschema@.<~=>) $1 AS distance FROM %s '
+			   'ORDER BY %I OPERATOR(@extschema@.<~=>) $1 LIMIT %s)',
+			   list, target, p.relid, target, k), ' UNION ALL ' ORDER BY p.relid::text)
+	INTO branches
+	FROM pg_partition_tree(relation) AS p WHERE p.isleaf;
+	IF branches IS NULL THEN
+		RAISE wrong_object_type USING
+			MESSAGE = format('table "%s" has no partitions', relation);
+	END IF;
+	-- materialized, or a Merge Append would take the place of an Append, which is asynchronous
+	RETURN format('WITH nearest AS MATERIALIZED (%s) '
+				  'SELECT %s, distance FROM nearest ORDER BY distance LIMIT %s', branches, list, k);
+END
+$$;
+
+COMMENT ON FUNCTION instemb_shard_query(regclass, name[], name, integer) IS
+	'a query for the k rows nearest to $1, partition by partition, so that shards work at a time';
