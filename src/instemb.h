@@ -151,14 +151,26 @@ ie_code		ie_file_sha256(const ie_host *host, const char *path, char *hex,
  *
  * Errors: as ie_model_open() and ie_model_verify(), for the base and for the
  * result; IE_INVALID when the adapter belongs to another base, its shapes
- * differ, or the base is a file that was installed; IE_LIMIT
+ * differ, the base is a file that was installed, or the definition does not fit; IE_LIMIT
  * (max_bytes, both numbers in the message); IE_NUMERIC (a merged weight is not
  * finite); IE_IO; IE_CANCELED.
  */
+#define IE_DEFINITION_MAX 8
+
+typedef struct ie_metadata
+{
+	const char *key;
+	const char *text;			/* NULL: the number */
+	uint32_t	number;
+} ie_metadata;
+
 typedef struct ie_install_request
 {
 	const char *base_path;
 	const char *adapter_path;	/* NULL = none */
+	const ie_metadata *definition;	/* [n_definition] keys of the model definition (instemb.pooling,
+									 * instemb.template.*, ...) in place of the files' own */
+	size_t		n_definition;	/* at most IE_DEFINITION_MAX */
 	const char *out_path;
 	size_t		max_bytes;		/* limit for scratch memory, 0 = none */
 } ie_install_request;

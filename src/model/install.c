@@ -69,7 +69,7 @@ open_base(installer *in)
 
 	if (ie_model_open(in->host, path, &in->base, in->err) != IE_OK)
 		return ie_in_file(in->err, "base", path);
-	if (in->request->adapter_path != NULL)
+	if (in->request->adapter_path != NULL || in->request->n_definition > 0)
 		IE_TRY(refuse_installed(in));
 	if (ie_verify_body(&in->base->file, &in->base->map, in->base_sha256, in->err) != IE_OK)
 		return ie_in_file(in->err, "base", path);
@@ -98,6 +98,8 @@ pack(installer *in)
 		.base_sha256 = in->base_sha256,
 		.adapter = has_adapter ? &in->adapter : NULL,
 		.adapter_sha256 = in->adapter_sha256,
+		.definition = in->request->definition,
+		.n_definition = in->request->n_definition,
 		.model = in->base,
 		.out_path = in->request->out_path,
 		.max_bytes = in->request->max_bytes
@@ -106,6 +108,16 @@ pack(installer *in)
 	if (has_adapter)
 		IE_TRY(open_adapter(in));
 	return ie_merge(in->host, &merge, in->err);
+}
+
+/* The error is the caller's, not the file's. */
+static ie_code
+bad_definition(ie_error *err)
+{
+	const ie_error found = *err;
+
+	ie_fail(err, IE_INVALID, "definition is not valid: %s", found.message);
+	return ie_detail(err, "%s", found.detail);
 }
 
 /* Can the new file be opened?  It can fail when base and adapter contradict each other. */
@@ -122,6 +134,8 @@ check_result(const installer *in)
 		return IE_OK;
 	}
 	ie_writer_abandon(&written);
+	if (in->request->n_definition > 0 && (code == IE_FORMAT || code == IE_UNSUPPORTED))
+		return bad_definition(in->err);
 	return ie_in_file(in->err, "new", written.path);
 }
 

@@ -43,15 +43,7 @@ typedef struct entry
 	size_t		base;			/* index in the base: COPIED, ROWS, PANELS */
 } entry;
 
-/* A key that is written at the end of the metadata, whatever base and adapter say */
-typedef struct own_key
-{
-	const char *key;
-	const char *text;			/* NULL: the number */
-	uint32_t	number;
-} own_key;
-
-#define MAX_OWN_KEYS 7
+#define MAX_OWN_KEYS (7 + IE_DEFINITION_MAX)
 
 typedef struct merger
 {
@@ -63,7 +55,8 @@ typedef struct merger
 	uint64_t	data_sha256_at; /* offset of the digits to patch */
 	uint64_t	data_start;
 	ie_sha256	sha;			/* of the tensor data */
-	own_key		own[MAX_OWN_KEYS];	/* the last one is the checksum */
+	ie_metadata own[MAX_OWN_KEYS];	/* written at the end, whatever base and adapter say; the last
+									 * one is the checksum */
 	size_t		n_own;
 
 	/* scratch */
@@ -254,7 +247,7 @@ plan_tensors(merger *m)
 static void
 add_own(merger *m, const char *key, const char *text, uint32_t number)
 {
-	m->own[m->n_own++] = (own_key) {key, text, number};
+	m->own[m->n_own++] = (ie_metadata) {key, text, number};
 }
 
 static void
@@ -264,6 +257,8 @@ plan_own_keys(merger *m)
 		"0000000000000000000000000000000000000000000000000000000000000000";
 	const ie_merge_request *r = m->request;
 
+	for (size_t i = 0; i < r->n_definition; i++)
+		m->own[m->n_own++] = r->definition[i];
 	add_own(m, "instemb.format_version", NULL, IE_FORMAT_VERSION);
 	if (r->adapter != NULL || gguf_find(r->base, BASE_SHA256_KEY) == NULL)
 		add_own(m, BASE_SHA256_KEY, r->base_sha256, 0);
@@ -321,7 +316,7 @@ write_own_keys(merger *m)
 {
 	for (size_t i = 0; i < m->n_own; i++)
 	{
-		const own_key *own = &m->own[i];
+		const ie_metadata *own = &m->own[i];
 
 		if (own->text == NULL)
 			IE_TRY(gguf_write_u32(&m->w, own->key, own->number, m->err));

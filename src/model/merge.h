@@ -9,7 +9,7 @@
  * byte for byte.  The look-ahead vectors are written as F32.
  *
  * Metadata: the base's, where the adapter has no key instemb.* of the same
- * name; the adapter's instemb.*; and
+ * name; the adapter's instemb.*; in place of both the request's definition; and
  *	  instemb.format_version		IE_FORMAT_VERSION
  *	  instemb.base_sha256			of the base's file
  *	  instemb.adapter_sha256		of the adapter's file, if there is one
@@ -29,6 +29,8 @@ typedef struct ie_merge_request
 	const char *base_sha256;
 	const ie_adapter *adapter;	/* NULL: none */
 	const char *adapter_sha256;
+	const ie_metadata *definition;	/* [n_definition <= IE_DEFINITION_MAX] */
+	size_t		n_definition;
 	const ie_model *model;		/* the base as a model, to write a packed file; NULL: a plain one */
 	const char *out_path;		/* must not exist; removed again on failure */
 	size_t		max_bytes;		/* limit for scratch memory, 0 = none */

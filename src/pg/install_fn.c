@@ -1,172 +1,16 @@
 /*
  * install_fn.c
- *	  instemb_install(): base and adapter to one model file.
- *
- * The file is written under a temporary name in instemb.data_model_dir,
- * checked, and renamed into place, so that a model is there as a whole or not
- * at all, and a backend that has the old one mapped keeps it.  One installation
- * runs at a time in a cluster, under a lock that ends with the transaction:
- * hence a look at the names that exist is reliable until the rename, and any
- * temporary file is left over from a crash.  The temporary name begins as those
- * of the server's own temporary files do; base backups skip such files.
- *
- * The effect does not wait for the transaction and is not rolled back.
+ *	  instemb_install(), instemb_define().
  */
 #include "postgres.h"
 
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include "fmgr.h"
-#include "miscadmin.h"
-#include "storage/fd.h"
-#include "storage/ipc.h"
-#include "storage/lock.h"
+#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
-#include "utils/memutils.h"
+#include "utils/jsonb.h"
+#include "utils/numeric.h"
 
-#include "pg/engine.h"
-#include "pg/guc.h"
-#include "pg/models.h"
-
-#define TEMP_PREFIX "pgsql_tmp.instemb."
-
-/* Advisory locks of users have database and kind set; this one collides with none. */
-#define LOCK_FIELD_INSTALL 0x696e7374	/* "inst" */
-#define LOCK_KIND 3
-
-typedef struct Install
-{
-	const char *name;
-	ModelFile	base;
-	ModelFile	adapter;
-	bool		has_adapter;
-	bool		replace;
-	char		temp_path[MAXPGPATH];
-	char		path[MAXPGPATH];
-	char		sha256[65];
-} Install;
-
-static void
-take_lock(void)
-{
-	LOCKTAG		tag;
-
-	SET_LOCKTAG_ADVISORY(tag, InvalidOid, 0, LOCK_FIELD_INSTALL, LOCK_KIND);
-	(void) LockAcquire(&tag, ExclusiveLock, false, false);
-}
-
-static void
-make_directory(void)
-{
-	char		parent[MAXPGPATH];
-
-	if (mkdir(guc_data_model_dir, S_IRWXU) == 0)
-	{
-		strlcpy(parent, guc_data_model_dir, sizeof(parent));
-		get_parent_directory(parent);
-		fsync_fname(parent, true);
-	}
-	else if (errno != EEXIST)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not create directory \"%s\": %m", guc_data_model_dir)));
-}
-
-static void
-remove_leftovers(void)
-{
-	DIR		   *dir = AllocateDir(guc_data_model_dir);
-	struct dirent *entry;
-
-	while ((entry = ReadDir(dir, guc_data_model_dir)) != NULL)
-	{
-		char		path[MAXPGPATH];
-
-		if (strncmp(entry->d_name, TEMP_PREFIX, strlen(TEMP_PREFIX)) != 0)
-			continue;
-		snprintf(path, sizeof(path), "%s/%s", guc_data_model_dir, entry->d_name);
-		durable_unlink(path, WARNING);
-	}
-	FreeDir(dir);
-}
-
-static void
-refuse_existing(const char *name)
-{
-	ModelFile	file;
-
-	for (int dir = 0; dir < MODEL_N_DIRS; dir++)
-		if (model_file_stat(name, dir, &file))
-			ereport(ERROR,
-					(errcode(ERRCODE_DUPLICATE_OBJECT),
-					 errmsg("model \"%s\" already exists", name),
-					 errhint("Choose another name, or set \"replace\".")));
-}
-
-/* Removes the temporary file when an ERROR or FATAL ends the installation. */
-static void
-remove_temp(int code, Datum arg)
-{
-	const Install *install = (const Install *) DatumGetPointer(arg);
-
-	unlink(install->temp_path);
-}
-
-static void
-write_temp(const Install *install)
-{
-	const ie_api *api = engine_api();
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "instemb install",
-												  ALLOCSET_DEFAULT_SIZES);
-	ie_install_request request = {
-		.base_path = install->base.path,
-		.adapter_path = install->has_adapter ? install->adapter.path : NULL,
-		.out_path = install->temp_path,
-		.max_bytes = guc_memory_limit()
-	};
-	Host		host;
-	ie_error	error;
-	ie_code		code;
-
-	host_init(&host, context);
-	do
-	{
-		unlink(install->temp_path);
-		code = api->install(&host.services, &request, &error);
-	} while (host_again(&host, code));
-	if (code != IE_OK)
-		failure_raise(&error, install->name);
-	MemoryContextDelete(context);
-}
-
-/* The new file must be a usable model, as a whole, before it gets its name. */
-static void
-verify_temp(Install *install)
-{
-	ModelFile	file = {0};
-	struct stat st;
-	Model	   *model;
-	Failure		failure;
-	ie_error	error;
-	ie_code		code;
-
-	strlcpy(file.name, install->name, sizeof(file.name));
-	strlcpy(file.path, install->temp_path, sizeof(file.path));
-	if (stat(file.path, &st) < 0)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not stat file \"%s\": %m", file.path)));
-	file.key.size = st.st_size;
-	if (!model_open(&file, CurrentMemoryContext, &model, &failure))
-		failure_report(ERROR, &failure);
-	do
-		code = engine_api()->model_verify(model->handle, install->sha256, &error);
-	while (host_again(&model->host, code));
-	model_discard(model);
-	if (code != IE_OK)
-		failure_raise(&error, install->name);
-}
+#include "pg/install.h"
 
 static void
 find_file(const char *name, ModelFile *file)
@@ -177,47 +21,151 @@ find_file(const char *name, ModelFile *file)
 		failure_report(ERROR, &failure);
 }
 
-static void
-run_install(Install *install)
-{
-	take_lock();
-	make_directory();
-	remove_leftovers();
-	if (!install->replace)
-		refuse_existing(install->name);
-	snprintf(install->path, sizeof(install->path), "%s/%s%s", guc_data_model_dir,
-			 install->name, MODEL_SUFFIX);
-	snprintf(install->temp_path, sizeof(install->temp_path), "%s/%s%d", guc_data_model_dir,
-			 TEMP_PREFIX, MyProcPid);
-	PG_ENSURE_ERROR_CLEANUP(remove_temp, PointerGetDatum(install));
-	{
-		write_temp(install);
-		verify_temp(install);
-		durable_rename(install->temp_path, install->path, ERROR);
-	}
-	PG_END_ENSURE_ERROR_CLEANUP(remove_temp, PointerGetDatum(install));
-}
-
 PG_FUNCTION_INFO_V1(instemb_install);
 Datum
 instemb_install(PG_FUNCTION_ARGS)
 {
-	Install		install = {0};
+	InstallRequest request = {0};
+	ModelFile	base;
+	ModelFile	adapter;
+	char		sha256[65];
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(3))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("\"name\", \"base\" and \"replace\" must not be null")));
-	install.name = model_name_arg(PG_GETARG_DATUM(0), false);
-	if (strcmp(install.name, MODEL_DEFAULT) == 0)
+	request.name = model_name_arg(PG_GETARG_DATUM(0), false);
+	install_check_name(request.name, true);
+	find_file(model_name_arg(PG_GETARG_DATUM(1), false), &base);
+	request.base = &base;
+	if (!PG_ARGISNULL(2))
+	{
+		find_file(model_name_arg(PG_GETARG_DATUM(2), false), &adapter);
+		request.adapter = &adapter;
+	}
+	request.replace = PG_GETARG_BOOL(3);
+	install_model(&request, sha256);
+	PG_RETURN_TEXT_P(cstring_to_text(sha256));
+}
+
+/* ------------------------------------------------------------- instemb_define */
+
+/* What a definition may say, under the names that instemb_model_info() has */
+typedef struct DefinitionKey
+{
+	const char *name;
+	const char *key;
+	bool		is_number;
+} DefinitionKey;
+
+static const DefinitionKey definition_keys[] = {
+	{"pooling", "instemb.pooling", false},
+	{"prefix", "instemb.template.prefix", false},
+	{"prefix_empty", "instemb.template.prefix_empty", false},
+	{"body", "instemb.template.body", false},
+	{"suffix", "instemb.template.suffix", false},
+	{"suffix_empty", "instemb.template.suffix_empty", false},
+	{"generate_count", "instemb.generate_count", true},
+};
+
+StaticAssertDecl(lengthof(definition_keys) <= IE_DEFINITION_MAX, "room in ie_install_request");
+
+static const DefinitionKey *
+find_key(const char *name)
+{
+	for (int i = 0; i < lengthof(definition_keys); i++)
+		if (strcmp(definition_keys[i].name, name) == 0)
+			return &definition_keys[i];
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unrecognized key \"%s\" in \"definition\"", name),
+			 errdetail("Known keys: pooling, prefix, prefix_empty, body, suffix, suffix_empty, "
+					   "generate_count.")));
+}
+
+static ie_metadata
+metadata_of(const DefinitionKey *key, const JsonbValue *value)
+{
+	ie_metadata result = {.key = key->key};
+
+	if (value->type != (key->is_number ? jbvNumeric : jbvString))
 		ereport(ERROR,
-				(errcode(ERRCODE_RESERVED_NAME),
-				 errmsg("model name \"%s\" is reserved", install.name)));
-	find_file(model_name_arg(PG_GETARG_DATUM(1), false), &install.base);
-	install.has_adapter = !PG_ARGISNULL(2);
-	if (install.has_adapter)
-		find_file(model_name_arg(PG_GETARG_DATUM(2), false), &install.adapter);
-	install.replace = PG_GETARG_BOOL(3);
-	run_install(&install);
-	PG_RETURN_TEXT_P(cstring_to_text(install.sha256));
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"%s\" in \"definition\" must be a %s", key->name,
+						key->is_number ? "number" : "string")));
+	if (key->is_number)
+	{
+		int32		number = DatumGetInt32(DirectFunctionCall1(numeric_int4,
+											NumericGetDatum(value->val.numeric)));
+
+		if (number < 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("\"%s\" in \"definition\" must not be negative", key->name)));
+		result.number = (uint32_t) number;
+	}
+	else
+	{
+		const char *text = pnstrdup(value->val.string.val, value->val.string.len);
+
+		result.text = (const char *)
+			pg_do_encoding_conversion((unsigned char *) text, strlen(text),
+									  GetDatabaseEncoding(), PG_UTF8);
+	}
+	return result;
+}
+
+/* definition: [IE_DEFINITION_MAX]; returns how many. */
+static size_t
+read_definition(Jsonb *json, ie_metadata *definition)
+{
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	const DefinitionKey *key = NULL;
+	size_t		n = 0;
+
+	if (!JB_ROOT_IS_OBJECT(json) || JB_ROOT_COUNT(json) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"definition\" must be a JSON object with at least one key")));
+	it = JsonbIteratorInit(&json->root);
+	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+			key = find_key(pnstrdup(value.val.string.val, value.val.string.len));
+		else if (token == WJB_VALUE)
+			definition[n++] = metadata_of(key, &value);
+	}
+	return n;
+}
+
+/* (name, base, definition, adapter, replace) */
+PG_FUNCTION_INFO_V1(instemb_define);
+Datum
+instemb_define(PG_FUNCTION_ARGS)
+{
+	ie_metadata definition[IE_DEFINITION_MAX];
+	InstallRequest request = {.definition = definition};
+	ModelFile	base;
+	ModelFile	adapter;
+	char		sha256[65];
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2) || PG_ARGISNULL(4))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("\"name\", \"base\", \"definition\" and \"replace\" must not be null")));
+	request.name = model_name_arg(PG_GETARG_DATUM(0), false);
+	request.n_definition = read_definition(PG_GETARG_JSONB_P(2), definition);
+	install_check_name(request.name, true);
+	find_file(model_name_arg(PG_GETARG_DATUM(1), false), &base);
+	request.base = &base;
+	if (!PG_ARGISNULL(3))
+	{
+		find_file(model_name_arg(PG_GETARG_DATUM(3), false), &adapter);
+		request.adapter = &adapter;
+	}
+	request.replace = PG_GETARG_BOOL(4);
+	install_model(&request, sha256);
+	PG_RETURN_TEXT_P(cstring_to_text(sha256));
 }

@@ -6,7 +6,7 @@ computes; none of it shares code with the engine.
 import gguf
 import numpy as np
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM
 
 MODULES = {
@@ -66,6 +66,7 @@ class Vocabulary:
         self.tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
             pre_tokenizers.Digits(individual_digits=True),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)])
+        self.tokenizer.decoder = decoders.ByteLevel()
 
     def plain(self, text):
         return self.tokenizer.encode(text, add_special_tokens=False).ids
@@ -96,6 +97,8 @@ class Reference:
         if adapter_path is not None:
             self.merge(weights, gguf.GGUFReader(adapter_path))
         self.template = {k: self.meta.get("instemb.template." + k, v) for k, v in TEMPLATE.items()}
+        self.template["suffix_empty"] = self.meta.get("instemb.template.suffix_empty",
+                                                      self.template["suffix"])
         self.pooling = self.meta.get("instemb.pooling", "last")
         self.vocabulary = Vocabulary(self.meta)
         self.model = self.build(weights)
@@ -152,10 +155,12 @@ class Reference:
         v, t = self.vocabulary, self.template
         if instruction:
             prefix = v.literal(t["prefix"], "instruction", instruction)
+            suffix = v.literal(t["suffix"], "instruction", instruction)
         else:
             prefix = v.literal(t["prefix_empty"])
+            suffix = v.literal(t["suffix_empty"])
         body = v.literal(t["body"], "input", text)
-        return (prefix + body + v.literal(t["suffix"]), len(prefix), len(prefix) + len(body))
+        return (prefix + body + suffix, len(prefix), len(prefix) + len(body))
 
     def inputs(self, sequences):
         """Input embeddings [B, T, C], short sequences padded at the end, where the
@@ -199,6 +204,30 @@ class Reference:
         for hook in hooks:
             hook.remove()
         return [x[0].numpy()] + seen + [final]
+
+    @torch.no_grad()
+    def generate(self, text, instruction, count):
+        """Greedy: up to count tokens, and the states [n + 1, C] that they come from, all
+        positions computed anew for each. A control token ends it."""
+        v = self.vocabulary
+        ids = self.sequence(text, instruction)[0]
+        answer, states = [], []
+        while True:
+            state = self.model.model(torch.tensor([ids + answer])).last_hidden_state[0, -1]
+            states.append(state.numpy())
+            token = int(self.model.lm_head(state).argmax())
+            if len(answer) == count or token in map(v.ids.get, v.control):
+                return v.tokenizer.decode(answer), np.array(states)
+            answer.append(token)
+
+    def embed_generated(self, text, instruction, pooling, count=3):
+        """The poolings generate and generate_mean, see src/model/generate.h"""
+        _, states = self.generate(text, instruction, 1 if pooling == "generate" else count)
+        if pooling == "generate":
+            x = states[-1]
+        else:
+            x = states[:max(1, min(count, len(states) - 1))].mean(0)
+        return x / np.linalg.norm(x)
 
     def pool(self, states, ids, begin, end):
         """states [T + K + padding, C] of a sequence whose body is begin..end"""

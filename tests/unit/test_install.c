@@ -58,7 +58,9 @@ install(const char *base, const char *adapter, const char *out, ie_error *err)
 {
 	test_host_state state;
 	ie_host		host = test_host(&state);
-	const ie_install_request request = {base, adapter, out, 0};
+	const ie_install_request request = {
+		.base_path = base, .adapter_path = adapter, .out_path = out, .max_bytes = 0
+	};
 	ie_code		code;
 
 	memset(err, 0, sizeof(*err));
@@ -188,6 +190,50 @@ test_alone(scratch *dir)
 	CHECK_INT(file_bytes(copy), -1);
 }
 
+/* A definition of the request's own, in place of base and adapter */
+static void
+test_defined(scratch *dir)
+{
+	const ie_metadata definition[] = {
+		{"instemb.pooling", "generate_mean", 0}, {"instemb.generate_count", NULL, 2}
+	};
+	const ie_metadata bad[] = {{"instemb.pooling", "daap", 0}};
+	const char *out = scratch_path(dir, "defined.gguf");
+	const char *bases[] = {TINY, out};
+	test_host_state state;
+	ie_host		host = test_host(&state);
+	ie_install_request request = {
+		.base_path = TINY, .adapter_path = TINY_ADAPTER, .out_path = out,
+		.definition = definition, .n_definition = IE_LENGTH(definition)
+	};
+	ie_model   *model;
+	ie_model_info info;
+	ie_error	err;
+
+	CHECK_INT(ie_install(&host, &request, &err), IE_OK);
+	CHECK_INT(ie_model_open(&host, out, &model, &err), IE_OK);
+	ie_model_get_info(model, &info);
+	CHECK_STR(info.pooling, "generate_mean");
+	CHECK_INT(model->definition.generate_count, 2);
+	CHECK_INT(info.lookahead_count, 4);
+	ie_model_close(model);
+
+	/* one that does not fit, and a base that was installed */
+	request.adapter_path = NULL;
+	request.definition = bad;
+	request.n_definition = 1;
+	request.out_path = scratch_path(dir, "undefined.gguf");
+	for (size_t i = 0; i < IE_LENGTH(bases); i++)
+	{
+		request.base_path = bases[i];
+		CHECK_INT(ie_install(&host, &request, &err), IE_INVALID);
+		CHECK(strstr(err.message, i == 0 ? "definition is not valid: pooling \"daap\"" :
+					 "has an adapter merged into it already") != NULL);
+		CHECK_INT(file_bytes(request.out_path), -1);
+	}
+	CHECK_INT(state.n_live, 0);
+}
+
 /* The data of the tensor that a file describes first: a scale that is not finite */
 static void
 write_bad_scale(const char *to)
@@ -279,8 +325,12 @@ static void
 test_interrupted(scratch *dir)
 {
 	const char *out = scratch_path(dir, "interrupted.gguf");
-	const ie_install_request request = {TINY, TINY_ADAPTER, out, 0};
-	const ie_install_request limited = {TINY, TINY_ADAPTER, out, 4096};
+	const ie_install_request request = {
+		.base_path = TINY, .adapter_path = TINY_ADAPTER, .out_path = out, .max_bytes = 0
+	};
+	const ie_install_request limited = {
+		.base_path = TINY, .adapter_path = TINY_ADAPTER, .out_path = out, .max_bytes = 4096
+	};
 	test_host_state state;
 	ie_host		host = test_host(&state);
 	ie_error	err;
@@ -323,6 +373,7 @@ main(void)
 	scratch_open(&dir);
 	test_merged(&dir);
 	test_alone(&dir);
+	test_defined(&dir);
 	scratch_close(&dir);
 	scratch_open(&dir);
 	test_refused(&dir);

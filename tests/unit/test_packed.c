@@ -52,7 +52,7 @@ open_pair(pair *p, const model_spec *spec)
 	p->plain = scratch_path(&p->dir, "plain.gguf");
 	p->packed = scratch_path(&p->dir, "packed.gguf");
 	mb_save(spec, p->plain);
-	request = (ie_install_request) {p->plain, NULL, p->packed, 0};
+	request = (ie_install_request) {.base_path = p->plain, .out_path = p->packed};
 	CHECK_INT(ie_install(&host, &request, &err), IE_OK);
 	CHECK_STR(err.message, "");
 	CHECK_INT(state.n_live, 0);
