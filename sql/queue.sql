@@ -91,7 +91,7 @@ SELECT pg_reload_conf();
 INSERT INTO product (id, title) VALUES (800, repeat('too long ', 3000)), (801, 'Bed');
 SELECT drained();
 SELECT id FROM product WHERE e IS NULL AND title IS NOT NULL AND id >= 800 ORDER BY id;
-SELECT * FROM instemb_failed;
+SELECT target, key, attempts, error, next_at FROM instemb_failed ORDER BY key;
 SELECT waiting, retrying, failed, error FROM instemb_status WHERE relation = 'product'::regclass;
 SELECT instemb_retry();
 SELECT drained();
@@ -109,7 +109,7 @@ $$ BEGIN IF NEW.id = 803 THEN RAISE 'row % is sacred', NEW.id; END IF; RETURN NE
 CREATE TRIGGER refuse BEFORE UPDATE ON product FOR EACH ROW EXECUTE FUNCTION refuse();
 INSERT INTO product (id, title) VALUES (802, 'Cup'), (803, 'Plate'), (804, 'Fork');
 SELECT drained();
-SELECT * FROM instemb_failed;
+SELECT target, key, attempts, error, next_at FROM instemb_failed ORDER BY key;
 DROP TRIGGER refuse ON product;
 -- a source column that is no longer there: nothing of the table can be done
 ALTER TABLE product RENAME body TO text;
