@@ -21,6 +21,11 @@
  * vocabulary head and matrices whose rows are no whole blocks stay rows of the
  * base's type (or of Q8_0 where an adapter changed them), norms stay F32.
  *
+ * One scale for 32 columns of a row, as in Q8_0, costs a ninth of the file.  One
+ * for the whole row would do for the accuracy asked for (cosine >= 0.998), but
+ * err twice as much: against the weights of the default model's base, in fp32
+ * over 300 texts, 1 - cosine is 3.7e-4 in the mean instead of 1.6e-4.
+ *
  * A file of another version is refused; so is one whose tables point outside of
  * each other.  Bodies are compared with their checksum at installation and by
  * ie_model_verify().
