@@ -35,7 +35,9 @@ like($s->ask("SELECT instemb('a tent', 'what is it?', 'tiny')"), qr/^\{/,
 	'a smaller one works in the same session');
 
 # The file fits, the scratch of a long text does not.
-$s->ask('SET instemb.max_model_memory = 110');
+my $mb = $node->safe_psql('postgres',
+	"SELECT file_bytes / 1048576 + 15 FROM instemb_models() WHERE name = '$model'");
+$s->ask("SET instemb.max_model_memory = $mb");
 my $short = $s->ask("SELECT instemb('a tent', 'what is it?', '$model')");
 like($short, qr/^\{/, 'a short text fits');
 $before = peak($s->{pid});
