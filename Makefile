@@ -82,6 +82,9 @@ include tests/fuzz/rules.mk
 # golden, golden-regen
 include tests/golden/golden.mk
 
+# quality
+include tests/quality/quality.mk
+
 # ------------------------------------------------------------- PostgreSQL side
 # instemb.so is thin: the SQL face, and of the engine only the vector arithmetic.
 # The engine's module is installed beside it and opened at first use.

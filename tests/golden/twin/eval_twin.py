@@ -7,7 +7,7 @@
 `run` embeds them and computes: triplet accuracy, answer match, Spearman,
 V-measure (k-means, k = number of labels) and 5-nearest-neighbour accuracy
 (leave one out), attribute questions by answer prototypes, nDCG@10, and the
-spread over the paraphrases of paraphrases.json.
+spread over the paraphrases of tests/quality/paraphrases.json.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def load_tasks(eval_dir, want, sample=None):
             return rows
         return [rows[i] for i in np.sort(rng.choice(len(rows), sample, replace=False))]
 
-    para = json.load(open(os.path.join(HERE, "paraphrases.json")))
+    para = json.load(open(os.path.join(HERE, "../../quality/paraphrases.json")))
     manifest = {
         e["name"]: e for e in json.load(open(os.path.join(eval_dir, "..", "manifest.json")))
     }

@@ -302,9 +302,8 @@ def build(triples_path, base_path, out_path, seed, eval_dir, max_text=400):
 
 def check_apart(written, given, eval_dir):
     here = os.path.dirname(os.path.abspath(__file__))
-    barred = {
-        p for v in json.load(open(os.path.join(here, "paraphrases.json"))).values() for p in v
-    }
+    paraphrases = json.load(open(os.path.join(here, "../../quality/paraphrases.json")))
+    barred = {p for v in paraphrases.values() for p in v}
     if eval_dir:
         for d, _, files in os.walk(eval_dir):
             for f in files:
