@@ -37,7 +37,9 @@ ie_map_file(const char *path, ie_mapping *map, ie_error *err)
 		code = ie_fail_errno(err, "could not map file \"%s\"", path);
 		goto done;
 	}
-	(void) madvise(p, (size_t) st.st_size, MADV_HUGEPAGE);	/* a hint; not all kernels know it */
+#ifdef MADV_HUGEPAGE
+	(void) madvise(p, (size_t) st.st_size, MADV_HUGEPAGE);	/* a hint: kernels may not heed it */
+#endif
 	map->data = p;
 	map->size = (size_t) st.st_size;
 done:
