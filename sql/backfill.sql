@@ -12,13 +12,15 @@ WHERE e IS DISTINCT FROM instemb(instemb_source(title, body), 'What is it?', 'ti
 \set VERBOSITY terse
 -- without a registration everything must be said
 CALL instemb_backfill('product', 'e');
-CALL instemb_backfill('product', 'e', sources => '{title,body}', instruction => 'What is it?', model => 'tiny');
+CALL instemb_backfill('product', 'e', sources => '{title,body}', instruction => 'What is it?',
+					  model => 'tiny');
 SELECT * FROM wrong;
 SELECT relation, target, pid = pg_backend_pid() AS pid, state, total, done, failed, skipped,
 	   rows_per_second > 0 AS rate, remaining
 FROM instemb_progress;
 -- there is nothing left to do
-CALL instemb_backfill('product', 'e', sources => '{title,body}', instruction => 'What is it?', model => 'tiny');
+CALL instemb_backfill('product', 'e', sources => '{title,body}', instruction => 'What is it?',
+					  model => 'tiny');
 
 -- rows that fail do not stop the others: texts that are too long, and rows that a trigger refuses
 SELECT instemb_enable('product', 'e', '{title,body}', 'What is it?', 'tiny');
@@ -109,7 +111,8 @@ CREATE ROLE instemb_other;
 CREATE SCHEMA own AUTHORIZATION instemb_owner;
 SET ROLE instemb_owner;
 CREATE TABLE own.note (id int PRIMARY KEY, role name, t text, e real[]);
-INSERT INTO own.note VALUES (1, 'instemb_owner', 'a'), (2, 'instemb_other', 'b'), (3, 'instemb_other', repeat('long ', 3000));
+INSERT INTO own.note VALUES
+	(1, 'instemb_owner', 'a'), (2, 'instemb_other', 'b'), (3, 'instemb_other', repeat('long ', 3000));
 ALTER TABLE own.note ENABLE ROW LEVEL SECURITY;
 CREATE POLICY mine ON own.note USING (role = current_user);
 GRANT USAGE ON SCHEMA own TO instemb_other;

@@ -465,7 +465,8 @@ BEGIN
 	made_by := @extschema@.instemb_provenance(spec.instruction, spec.model);
 	RETURN format('(%1$s OR t.%2$I IS NOT NULL AND '
 				  '(coalesce(t.%3$I OPERATOR(pg_catalog.->>) ''sha256'', '''') OPERATOR(pg_catalog.<>) %4$L OR '
-				  'coalesce(t.%3$I OPERATOR(pg_catalog.->>) ''instruction'', '''') OPERATOR(pg_catalog.<>) %5$L))',
+				  'coalesce(t.%3$I OPERATOR(pg_catalog.->>) ''instruction'', '''') '
+				  'OPERATOR(pg_catalog.<>) %5$L))',
 				  missing, spec.target, spec.provenance, made_by ->> 'sha256', made_by ->> 'instruction');
 END
 $$;
@@ -524,6 +525,11 @@ DECLARE
 	run @extschema@.instemb_run;
 	total bigint;
 BEGIN
+	-- what is left of tables that are gone
+	DELETE FROM @extschema@.instemb_run AS r
+	WHERE NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = r.relation);
+	DELETE FROM @extschema@.instemb_run_error AS e
+	WHERE NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = e.relation);
 	DELETE FROM @extschema@.instemb_run AS r
 	WHERE r.role = current_user::regrole AND r.relation = spec.relation AND r.target = spec.target
 		AND NOT @extschema@.instemb_run_is_active(r.id)
@@ -627,7 +633,8 @@ BEGIN
 END
 $$;
 
-COMMENT ON PROCEDURE instemb_backfill(regclass, name, text, integer, name[], text, text, name, bigint, bigint, bigint) IS
+COMMENT ON PROCEDURE instemb_backfill(regclass, name, text, integer, name[], text, text, name,
+									  bigint, bigint, bigint) IS
 	'embed the rows of a table that lack an embedding, batch by batch, each committed';
 
 CREATE VIEW instemb_progress WITH (security_barrier) AS
@@ -645,6 +652,7 @@ SELECT
 FROM @extschema@.instemb_run AS r
 CROSS JOIN LATERAL
 	(SELECT extract(epoch FROM r.updated_at - r.started_at)::float8 AS seconds) AS s
+JOIN pg_catalog.pg_class AS c ON c.oid = r.relation
 WHERE pg_catalog.pg_has_role(r.role, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 
 COMMENT ON VIEW instemb_progress IS
@@ -891,6 +899,7 @@ WHERE q.error IS NOT NULL AND pg_catalog.pg_has_role(c.relowner, 'USAGE')
 UNION ALL
 SELECT e.relation, e.target, e.key, 1, e.error, NULL
 FROM @extschema@.instemb_run_error AS e
+JOIN pg_catalog.pg_class AS c ON c.oid = e.relation
 WHERE pg_catalog.pg_has_role(e.role, 'USAGE');
 
 COMMENT ON VIEW instemb_failed IS
@@ -954,3 +963,56 @@ $$;
 
 COMMENT ON FUNCTION instemb_shard_query(regclass, name[], name, integer) IS
 	'a query for the k rows nearest to $1, partition by partition, so that shards work at a time';
+
+-- ------------------------------------------------------- answers and groups
+
+CREATE FUNCTION instemb_answer(
+	input text, instruction text, model text DEFAULT '', max_tokens integer DEFAULT 16
+) RETURNS text
+	AS 'MODULE_PATHNAME'
+	LANGUAGE C STABLE STRICT PARALLEL SAFE COST 1000000;
+
+COMMENT ON FUNCTION instemb_answer(text, text, text, integer) IS
+	'what the model would answer to an instruction about a text';
+
+CREATE FUNCTION instemb_kmeans(
+	query text, k integer, seed integer DEFAULT 0, rounds integer DEFAULT 20,
+	OUT key text[], OUT cluster integer, OUT distance double precision
+) RETURNS SETOF record
+	AS 'MODULE_PATHNAME'
+	LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE COST 1000000 ROWS 1000;
+
+COMMENT ON FUNCTION instemb_kmeans(text, integer, integer, integer) IS
+	'groups of the embeddings that a query gives with their keys, by spherical k-means';
+
+CREATE FUNCTION instemb_cluster(
+	relation regclass, target name, k integer, seed integer DEFAULT 0, asked integer DEFAULT 5
+) RETURNS TABLE (key text[], cluster integer, distance double precision, label text)
+	LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE COST 1000000 ROWS 1000
+	SET search_path = pg_catalog, pg_temp AS
+$$
+DECLARE
+	spec @extschema@.instemb_registration := @extschema@.instemb_spec(relation, target);
+	key_of record := @extschema@.instemb_key(relation);
+BEGIN
+	RETURN QUERY EXECUTE format(
+		'WITH grouped AS MATERIALIZED ('
+		'SELECT g.key, g.cluster, g.distance, '
+		'row_number() OVER (PARTITION BY g.cluster ORDER BY g.distance, g.key) AS place '
+		'FROM @extschema@.instemb_kmeans(%L, $1, $2) AS g), '
+		'answered AS (SELECT r.cluster, lower(btrim(split_part('
+		'@extschema@.instemb_answer(%s, $4, $5), E''\n'', 1), '' .!,"'')) AS answer '
+		'FROM grouped AS r JOIN %s AS t ON %s WHERE r.place <= $3), '
+		'labeled AS (SELECT a.cluster, mode() WITHIN GROUP (ORDER BY a.answer) AS label '
+		'FROM answered AS a GROUP BY a.cluster) '
+		'SELECT g.key, g.cluster, g.distance, l.label '
+		'FROM grouped AS g LEFT JOIN labeled AS l USING (cluster) ORDER BY g.cluster, g.place',
+		format('SELECT %s, t.%I::real[] FROM %s AS t WHERE t.%I IS NOT NULL ORDER BY %s',
+			   key_of.key, target, relation, target, key_of.columns),
+		@extschema@.instemb_source_expression(spec.sources), relation, key_of.matches)
+	USING k, seed, asked, spec.instruction, spec.model;
+END
+$$;
+
+COMMENT ON FUNCTION instemb_cluster(regclass, name, integer, integer, integer) IS
+	'groups of a column''s rows, each named by the commonest answer of the rows in its middle';

@@ -42,7 +42,8 @@ CREATE FUNCTION queued() RETURNS TABLE (target smallint, replace boolean, key te
 LANGUAGE sql AS
 $$ SELECT target, replace, key FROM instemb_queue WHERE relation = 'product'::regclass ORDER BY key $$;
 BEGIN;
-INSERT INTO product (id, title, e) VALUES (600, 'Tent', NULL), (601, 'Tent', '{1}'), (602, NULL, NULL), (603, NULL, '{1}');
+INSERT INTO product (id, title, e) VALUES
+	(600, 'Tent', NULL), (601, 'Tent', '{1}'), (602, NULL, NULL), (603, NULL, '{1}');
 SELECT * FROM queued();
 -- unrelated updates, and texts that stay the same
 UPDATE product SET price = 1;
@@ -132,7 +133,7 @@ SELECT pg_reload_conf();
 -- another instruction: all rows again, the old embeddings stay readable meanwhile
 BEGIN;
 SELECT instemb_enable('product', 'e', '{title,body}', 'Who made it?', 'tiny', 'queue');
-SELECT count(*) FILTER (WHERE e IS NULL) - count(*) FILTER (WHERE instemb_source(title, body) IS NULL) AS taken_away FROM product;
+SELECT count(*) AS taken_away FROM product WHERE e IS NULL AND instemb_source(title, body) IS NOT NULL;
 COMMIT;
 SELECT drained();
 SELECT count(*) FROM product
@@ -147,7 +148,8 @@ SELECT instemb_enable('product', 'e', '{title,body}', 'What is it?', 'tiny', 'qu
 SELECT count(*) FROM queued();
 UPDATE product SET title = 'Boat' WHERE id = 10 RETURNING e IS NULL AND how IS NULL AS none;
 SELECT drained();
-SELECT e = instemb('Boat', 'What is it?', 'tiny') AS right, how ->> 'model' AS model FROM product WHERE id = 10;
+SELECT e = instemb('Boat', 'What is it?', 'tiny') AS right, how ->> 'model' AS model
+FROM product WHERE id = 10;
 
 -- partitions, also new ones, written to directly; a row that moves
 CREATE TABLE part (k int, id timestamptz, title text, e real[], PRIMARY KEY (k, id)) PARTITION BY LIST (k);

@@ -203,8 +203,54 @@ def speed():
                f"{ms:.0f} ms", f"{n / ms * 1000:.0f} tokens/s")
         s.close()
 
+def short_rows(path, n):
+    with open(PRODUCTS, encoding="utf-8") as f:
+        names = [line.rstrip("\n").split("\t")[1] for line in f]
+    with open(path, "w", encoding="utf-8") as f:
+        for i in range(n):
+            f.write(f"{i}\t{names[i % len(names)]} {i}\n")
+    os.chmod(path, 0o644)
 
-MEASURES = {f.__name__: f for f in (first_call, private_memory, shared_weights, cancel, speed)}
+
+def tables():
+    """COPY of 10,000 short rows under each mode of instemb_enable()."""
+    n = int(os.environ.get("ROWS", 10000))
+    path = f"/tmp/instemb-rows-{os.getpid()}"
+    short_rows(path, n)
+    s = Session("cache_size = 0")
+    s.ask("SELECT " + embed("warm up"))
+
+    def copy(mode, times):
+        seconds = []
+        for _ in range(times):
+            s.ask("DROP TABLE IF EXISTS copied; "
+                  "CREATE TABLE copied (id int PRIMARY KEY, name text, e real[])")
+            if mode != "plain":
+                s.ask("SELECT instemb_enable('copied', 'e', '{name}', 'What kind of product is "
+                      f"this?', '{MODEL}', '{mode}')")
+            begun = time.time()
+            s.ask(f"COPY copied (id, name) FROM '{path}'")
+            seconds.append(time.time() - begun)
+            if mode == "queue":
+                s.ask("SELECT instemb_disable('copied', 'e')")
+        return statistics.median(seconds)
+
+    plain, queue = copy("plain", 7), copy("queue", 7)
+    statement, row = copy("statement", 1), copy("row", 1)
+    for name, seconds, promise in (
+            ("plain", plain, ""),
+            ("mode queue", queue, f"{queue / plain:.2f} x plain (<= 2.5), "
+             f"{100 * queue / row:.2f} % of row (<= 2)"),
+            ("mode statement", statement, f"{row / statement:.2f} x as fast as row (>= 1.5)"),
+            ("mode row", row, "")):
+        report(f"COPY of {n} short rows, {name}", f"{seconds / n * 1e6:.1f} us/row", promise)
+    s.ask("DROP TABLE copied")
+    s.close()
+    os.unlink(path)
+
+
+MEASURES = {f.__name__: f for f in (first_call, private_memory, shared_weights, cancel, speed,
+                                    tables)}
 
 
 def main():

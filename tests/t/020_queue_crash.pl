@@ -57,7 +57,8 @@ sub drain
 		"SELECT NOT EXISTS (SELECT FROM instemb_queue WHERE next_at IS NULL OR next_at < 'infinity')");
 }
 
-my $wrong = "SELECT count(*) FROM product WHERE e IS DISTINCT FROM instemb(name, 'What is it?', 'tiny')";
+my $wrong = 'SELECT count(*) FROM product '
+  . "WHERE e IS DISTINCT FROM instemb(name, 'What is it?', 'tiny')";
 my $id = 0;
 
 # Rows come in transactions; what was committed is known by its ids.
@@ -102,7 +103,8 @@ is(query('SELECT count(*) FROM instemb_failed'), 0, 'no row has failed');
 
 # The same for a backfill.
 query("INSERT INTO old SELECT i, 'old thing ' || i FROM generate_series(1, 3000) i");
-my $call = "CALL instemb_backfill('old', 'e', sources => '{name}', instruction => 'q', model => 'tiny')";
+my $call = "CALL instemb_backfill('old', 'e', sources => '{name}', "
+  . "instruction => 'q', model => 'tiny')";
 my $killed = 0;
 foreach my $kill (1 .. $kills)
 {

@@ -46,7 +46,8 @@ my $locker = $sessions[0];
 $locker->ask('BEGIN; SELECT id FROM note WHERE id = 1 FOR UPDATE');
 $node->safe_psql('postgres', "UPDATE note SET t = t || '!' WHERE id BETWEEN 2 AND 50");
 $node->safe_psql('postgres',
-	"INSERT INTO instemb_queue (relation, target, replace, key) VALUES ('note'::regclass, 3, true, '{1}')");
+	'INSERT INTO instemb_queue (relation, target, replace, key) '
+	  . "VALUES ('note'::regclass, 3, true, '{1}')");
 ok( $node->poll_query_until('postgres',
 		"SELECT count(*) = 0 FROM note WHERE id BETWEEN 2 AND 50 AND e IS NULL"),
 	'rows beside a locked one are embedded');

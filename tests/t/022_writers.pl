@@ -20,7 +20,8 @@ $node->safe_psql('postgres', <<'SQL');
 CREATE TABLE product (id bigint PRIMARY KEY, name text, note text, changes int DEFAULT 0, e real[]);
 CREATE SEQUENCE next_id;
 SELECT instemb_enable('product', 'e', '{name,note}', 'What is it?', 'tiny', 'queue');
-INSERT INTO product (id, name) SELECT nextval('next_id'), 'first ' || i FROM generate_series(1, 200) i;
+INSERT INTO product (id, name)
+SELECT nextval('next_id'), 'first ' || i FROM generate_series(1, 200) i;
 SQL
 
 my $script = $node->basedir . '/writer.sql';

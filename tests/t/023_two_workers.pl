@@ -68,7 +68,8 @@ is($a->ask($wrong), 0, 'and the new text embedded');
 # backfill skips what is locked
 $node->safe_psql('postgres', "SELECT instemb_disable('note', 'e'); UPDATE note SET e = NULL");
 $user->ask('BEGIN; SELECT id FROM note WHERE id = 9 FOR UPDATE');
-my $call = "CALL instemb_backfill('note', 'e', sources => '{t}', instruction => 'q', model => 'tiny')";
+my $call = "CALL instemb_backfill('note', 'e', sources => '{t}', "
+  . "instruction => 'q', model => 'tiny')";
 is($a->ask($call), '29|0|1', 'backfill skips a locked row, and says so');
 $user->ask('COMMIT');
 is($a->ask($call), '1|0|0', 'another run embeds it');

@@ -75,8 +75,8 @@ ok( $node->poll_query_until('restored', 'SELECT e IS NOT NULL FROM by_queue WHER
 	'the restored triggers work');
 
 # Who may not see the queue can dump a database all the same.
-$node->safe_psql('postgres', 'CREATE ROLE dumper LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public '
-	  . 'TO dumper');
+$node->safe_psql('postgres',
+	'CREATE ROLE dumper LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO dumper');
 $node->command_ok(
 	[ 'pg_dump', '-U', 'dumper', '-f', "$basedir/dumped", $node->connstr('postgres') ],
 	'a role that may read the tables can dump them');
@@ -93,14 +93,16 @@ $holder->ask("INSERT INTO by_queue VALUES (300, 'after the backup')");
 $holder->ask("UPDATE instemb_queue SET next_at = now() + interval '1 hour' WHERE error IS NULL");
 $holder->ask('COMMIT');
 $node->wait_for_catchup($standby);
-my $nearest = "SELECT id FROM by_queue ORDER BY e <~=> (SELECT instemb('thing 7', 'q', 'tiny')), id LIMIT 3";
+my $nearest = 'SELECT id FROM by_queue '
+  . "ORDER BY e <~=> (SELECT instemb('thing 7', 'q', 'tiny')), id LIMIT 3";
 is($standby->safe_psql('postgres', $nearest), $node->safe_psql('postgres', $nearest),
 	'a standby finds the same rows');
 is( $standby->safe_psql('postgres', "SELECT waiting FROM instemb_status "
 		  . "WHERE relation = 'by_queue'::regclass"),
 	1,
 	'and shows what waits');
-is( $standby->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE backend_type ~ 'instemb'"),
+is( $standby->safe_psql('postgres',
+		"SELECT count(*) FROM pg_stat_activity WHERE backend_type ~ 'instemb'"),
 	0,
 	'it has no worker');
 $node->stop('immediate');
