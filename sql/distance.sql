@@ -80,3 +80,8 @@ INSERT INTO stored SELECT 6, array_fill(1::real, array[5000]) UNION ALL SELECT 7
 SELECT id, round((e <~=> (SELECT e FROM stored WHERE id = 3))::numeric, 4) AS distance
 FROM stored WHERE id < 6 OR e IS NULL ORDER BY e <~=> (SELECT e FROM stored WHERE id = 3) LIMIT 1;
 SELECT e <~=> e < 1e-6 AS self FROM stored WHERE id = 6;
+-- a pointer that comes again and again is followed once, and only for as long as it is the same
+SELECT count(*) AS pairs,
+	   count(*) FILTER (WHERE (a.e <~=> b.e) IS DISTINCT FROM ((a.e || '{}'::real[]) <~=> (b.e || '{}'::real[]))) AS different
+FROM stored AS a, stored AS b WHERE a.id < 6 AND b.id < 6;
+SELECT id FROM stored WHERE id < 6 ORDER BY e <~=> (SELECT e FROM stored WHERE id = 3);

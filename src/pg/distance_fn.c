@@ -6,6 +6,7 @@
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "fmgr.h"
 
 #include "pg/guc.h"
@@ -13,11 +14,63 @@
 
 typedef double (*Measure) (const float *a, const float *b, size_t n);
 
+/*
+ * What a call site remembers of its arguments.  In ORDER BY v <~=> (SELECT v
+ * FROM ... WHERE id = 1) the second argument may be the same TOAST pointer for
+ * every row: fetching it once is most of the time of such a scan.
+ */
+typedef struct Fetched
+{
+	struct varatt_external pointer[2];	/* of the last call; va_rawsize = 0: none */
+	ArrayType  *array[2];		/* what it points to, once it came twice in a row; or NULL */
+} Fetched;
+
+/* The array of argument i.  *is_copy: is it the caller's to free? */
+static ArrayType *
+fetch_arg(FunctionCallInfo fcinfo, int i, bool *is_copy)
+{
+	struct varlena *datum = (struct varlena *) PG_GETARG_POINTER(i);
+	Fetched    *fetched = fcinfo->flinfo->fn_extra;
+	struct varatt_external pointer;
+	ArrayType  *array;
+
+	if (!VARATT_IS_EXTERNAL_ONDISK(datum))
+	{
+		array = DatumGetArrayTypeP(PointerGetDatum(datum));
+		*is_copy = (void *) array != (void *) datum;
+		return array;
+	}
+	if (fetched == NULL)
+		fetched = fcinfo->flinfo->fn_extra =
+			MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt, sizeof(Fetched));
+	VARATT_EXTERNAL_GET_POINTER(pointer, datum);
+	*is_copy = memcmp(&pointer, &fetched->pointer[i], sizeof(pointer)) != 0;
+	if (*is_copy)
+	{
+		if (fetched->array[i] != NULL)
+			pfree(fetched->array[i]);
+		fetched->array[i] = NULL;
+		fetched->pointer[i] = pointer;
+		return DatumGetArrayTypeP(PointerGetDatum(datum));
+	}
+	if (fetched->array[i] == NULL)
+	{
+		MemoryContext before = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
+
+		array = DatumGetArrayTypeP(PointerGetDatum(datum));
+		MemoryContextSwitchTo(before);
+		fetched->array[i] = array;
+	}
+	return fetched->array[i];
+}
+
 static double
 measure_args(FunctionCallInfo fcinfo, Measure measure)
 {
-	ArrayType  *a = PG_GETARG_ARRAYTYPE_P(0);
-	ArrayType  *b = PG_GETARG_ARRAYTYPE_P(1);
+	bool		is_copy_a;
+	bool		is_copy_b;
+	ArrayType  *a = fetch_arg(fcinfo, 0, &is_copy_a);
+	ArrayType  *b = fetch_arg(fcinfo, 1, &is_copy_b);
 	int			n_a;
 	int			n_b;
 	const float *values_a = vector_view(a, &n_a);
@@ -29,8 +82,10 @@ measure_args(FunctionCallInfo fcinfo, Measure measure)
 				(errcode(ERRCODE_DATA_EXCEPTION),
 				 errmsg("different vector dimensions %d and %d", n_a, n_b)));
 	result = measure(values_a, values_b, n_a);
-	PG_FREE_IF_COPY(a, 0);
-	PG_FREE_IF_COPY(b, 1);
+	if (is_copy_a)
+		pfree(a);
+	if (is_copy_b)
+		pfree(b);
 	return result;
 }
 
