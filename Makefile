@@ -7,8 +7,6 @@
 ## make demo-stop      stop the server that the demo left running
 ## make test           every check there is, from nothing, with a summary line
 ## make unit           engine unit tests, no server        (SAN=1: ASan + UBSan)
-## make bench-kernels  speed of matrix products at each level of the machine
-## make bench-embed    what an embedding costs in the engine  (MODEL=file, THREADS=2)
 ## make sanitize       pg_regress with the extension under ASan and UBSan
 ## make layers         check the layering of src/ and what the modules link to
 ## make installcheck   pg_regress, on the server named by PGHOST or else on a scratch cluster
@@ -65,17 +63,6 @@ unit: $(UNIT_BINS)
 # the checking path: products against OpenBLAS
 UNIT_LIBS_test_gemm = -lopenblas
 
-$(BUILD)/bench/%: tests/bench/%.c $(ENGINE_OBJS)
-	@mkdir -p $(@D)
-	$(ENGINE_CC) $(ENGINE_CFLAGS) $< $(ENGINE_OBJS) -o $@ -lm
-
-# TYPE=Q8_0 for other weights, THREADS=2 for one number of threads
-bench-kernels: $(BUILD)/bench/bench_kernels
-	@OMP_WAIT_POLICY=passive $< $(or $(TYPE),Q4_1) $(THREADS)
-
-bench-embed: $(BUILD)/bench/bench_embed
-	@OMP_WAIT_POLICY=passive $< '$(or $(MODEL),$(GOLDEN_MODEL))' $(or $(THREADS),1)
-
 # fuzz, fuzz-run, valgrind
 include tests/fuzz/rules.mk
 
@@ -84,6 +71,9 @@ include tests/golden/golden.mk
 
 # quality
 include tests/quality/quality.mk
+
+# bench, bench-kernels, bench-embed
+include tests/bench/rules.mk
 
 # ------------------------------------------------------------- PostgreSQL side
 # instemb.so is thin: the SQL face, and of the engine only the vector arithmetic.
@@ -174,4 +164,4 @@ clean: clean-build
 clean-build: demo-stop
 	rm -rf build instemb_engine.so tmp_check results regression.diffs regression.out
 
-.PHONY: unit bench-kernels bench-embed installcheck deps model demo demo-stop test tap soak majors measure sanitize layers help clean-build
+.PHONY: unit installcheck deps model demo demo-stop test tap soak majors measure sanitize layers help clean-build
