@@ -9,6 +9,7 @@
 ## make unit           engine unit tests, no server        (SAN=1: ASan + UBSan)
 ## make sanitize       pg_regress with the extension under ASan and UBSan
 ## make layers         check the layering of src/ and what the modules link to
+## make check-arm      engine unit tests on 64-bit ARM, under qemu
 ## make installcheck   pg_regress, on the server named by PGHOST or else on a scratch cluster
 ## make tap            TAP tests                           (PROVE_TESTS=tests/t/001_cancel.pl: one)
 ## make soak           kill workers and servers, and write, for MINUTES=10; prints the counts
@@ -148,6 +149,9 @@ soak:
 majors:
 	@tests/majors
 
+check-arm:
+	@tests/arm
+
 measure:
 	@PG_CONFIG='$(PG_CONFIG)' tests/with-cluster tests/measure/measure.py $(MEASURES)
 
@@ -164,4 +168,4 @@ clean: clean-build
 clean-build: demo-stop
 	rm -rf build instemb_engine.so tmp_check results regression.diffs regression.out
 
-.PHONY: unit installcheck deps model demo demo-stop test tap soak majors measure sanitize layers help clean-build
+.PHONY: unit installcheck deps model demo demo-stop test tap soak majors check-arm measure sanitize layers help clean-build

@@ -11,9 +11,14 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
-static const char *const level_names[IE_CPU_N_LEVELS] = {"ref", "avx2", "avxvnni", "avx512vnni"};
+static const char *const level_names[IE_CPU_N_LEVELS] = {
+	"ref", "avx2", "avxvnni", "avx512vnni", "dotprod"
+};
 
 #if defined(__x86_64__)
 /* clang 14 does not know this one by name */
@@ -59,6 +64,9 @@ ie_cpu_has(ie_cpu_level_id level)
 		default:
 			break;
 	}
+#elif defined(__aarch64__)
+	if (level == IE_CPU_DOTPROD)
+		return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
 #endif
 	return level == IE_CPU_REF;
 }

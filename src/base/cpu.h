@@ -18,13 +18,14 @@ typedef enum ie_cpu_level_id
 	IE_CPU_AVX2,				/* AVX2 + FMA + F16C */
 	IE_CPU_AVXVNNI,				/* and AVX-VNNI, on 256 bits */
 	IE_CPU_AVX512VNNI,			/* AVX-512 F, BW, DQ, VL, VNNI */
+	IE_CPU_DOTPROD,				/* ARMv8.2 Advanced SIMD with SDOT */
 	IE_CPU_N_LEVELS
 } ie_cpu_level_id;
 
 /*
  * The highest level that the machine has, at most the one named by the
- * environment variable INSTEMB_CPU (ref, avx2, avxvnni, avx512vnni) when that
- * is set.
+ * environment variable INSTEMB_CPU (ref, avx2, avxvnni, avx512vnni, dotprod)
+ * when that is set.
  * An unknown name is ignored.  Cheap, without state: callers keep the result.
  */
 ie_cpu_level_id ie_cpu_detect(void);

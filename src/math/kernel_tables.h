@@ -93,9 +93,13 @@ extern const ie_kernels ie_kernels_ref;
 extern const ie_kernels ie_kernels_avx2;
 extern const ie_kernels ie_kernels_avxvnni;
 extern const ie_kernels ie_kernels_avx512;
+extern const ie_kernels ie_kernels_neon;
 
 ie_pack		ie_pack_for_ref(const ie_type_traits *type, bool f32);
 ie_pack		ie_pack_for_avx2(const ie_type_traits *type, bool f32);
+
+void		ie_ref_rope(float *x, size_t n_heads, size_t head_dim, const float *cos,
+						const float *sin);
 
 float		ie_avx2_dot(const float *a, const float *b, size_t n);
 void		ie_avx2_quantize_rows(const float *x, size_t ldx, size_t T, const ie_qrows *out);

@@ -209,8 +209,8 @@ ref_silu_mul(float *gate, const float *up, size_t n)
 		gate[i] = (gate[i] / (1.0f + ie_expf(-gate[i]))) * up[i];
 }
 
-static void
-ref_rope(float *x, size_t n_heads, size_t head_dim, const float *cos, const float *sin)
+void
+ie_ref_rope(float *x, size_t n_heads, size_t head_dim, const float *cos, const float *sin)
 {
 	for (size_t h = 0; h < n_heads; h++, x += head_dim)
 		for (size_t i = 0; i < head_dim / 2; i++)
@@ -295,7 +295,7 @@ const ie_kernels ie_kernels_ref = {
 	.panel_f32 = ref_panel_f32,
 	.rms_norm = ref_rms_norm,
 	.silu_mul = ref_silu_mul,
-	.rope = ref_rope,
+	.rope = ie_ref_rope,
 	.attend = ref_attend,
 	.dot = ref_dot,
 	.pack_for = ie_pack_for_ref

@@ -13,11 +13,11 @@
  */
 static const size_t poll_integer[IE_CPU_N_LEVELS] = {
 	[IE_CPU_REF] = 4000000, [IE_CPU_AVX2] = 128000000, [IE_CPU_AVXVNNI] = 128000000,
-	[IE_CPU_AVX512VNNI] = 256000000
+	[IE_CPU_AVX512VNNI] = 256000000, [IE_CPU_DOTPROD] = 128000000
 };
 static const size_t poll_f32[IE_CPU_N_LEVELS] = {
 	[IE_CPU_REF] = 2000000, [IE_CPU_AVX2] = 32000000, [IE_CPU_AVXVNNI] = 32000000,
-	[IE_CPU_AVX512VNNI] = 64000000
+	[IE_CPU_AVX512VNNI] = 64000000, [IE_CPU_DOTPROD] = 32000000
 };
 
 /* Fewer elements than this are done before another thread is awake */

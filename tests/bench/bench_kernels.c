@@ -5,8 +5,8 @@
  * Works through the products of one pass of SmolLM2-135M (30 layers; 576 to
  * 576, 192, 192; 576 to 576; 576 to 1536 twice; 1536 to 576) over T rows.
  * Weights are random and of the model's full size, so that they come from
- * where a model's would come from.  "peak" is the micro-kernel alone on a
- * panel that stays in the nearest cache.
+ * where a model's would come from.  "micro" is the micro-kernel alone on a
+ * panel that stays in the nearest cache; peak.c has what the instructions could do.
  *
  *		bench_kernels [TYPE [THREADS]]		default: Q4_1, 1 and 2 threads
  */
@@ -207,7 +207,7 @@ time_pass(const pass *p, const ie_gemm *gemm, size_t T, double budget)
 
 /* The micro-kernel on a panel of 576 columns and 64 rows, in multiply-adds a second */
 static double
-peak(const pass *p, const ie_kernels *k, const ie_matrix *w, bool f32)
+micro(const pass *p, const ie_kernels *k, const ie_matrix *w, bool f32)
 {
 	const size_t T = 64;
 	const ie_pack pack = k->pack_for(w->type, f32);
@@ -306,10 +306,10 @@ bench_level(const pass *p, const ie_kernels *k, int min_threads, int max_threads
 {
 	static const size_t sizes[] = {1, 4, 16, 64, 128, 256};
 	const ie_matrix *w = &p->layers[0].gate;
-	double		top = peak(p, k, w, false);
+	double		top = micro(p, k, w, false);
 
 	printf("\n%s\n", ie_cpu_level_name(k->level));
-	printf("  peak %.1f GMAC/s, packing %.2f G weights/s (%.1f rows' worth), "
+	printf("  micro %.1f GMAC/s, packing %.2f G weights/s (%.1f rows' worth), "
 		   "attention of 256 positions %.2f ms\n",
 		   top * 1e-9, pack_speed(k, w, false) * 1e-9, top / pack_speed(k, w, false) / 1.0,
 		   attention(k, 256) * 1e3);
@@ -326,7 +326,7 @@ bench_level(const pass *p, const ie_kernels *k, int min_threads, int max_threads
 			const double T = (double) sizes[i];
 
 			printf("  threads %d  T %3zu  %8.2f ms  %7.0f tokens/s  %6.1f GMAC/s  |  processor %8.2f ms"
-				   "  %6.1f GMAC/s  %3.0f %% of peak\n",
+				   "  %6.1f GMAC/s  %3.0f %% of micro\n",
 				   n_threads, sizes[i], t.wall * 1e3, T / t.wall, T * p->macs / t.wall * 1e-9,
 				   t.cpu * 1e3, T * p->macs / t.cpu * 1e-9, 100.0 * T * p->macs / t.cpu / top);
 			fflush(stdout);
@@ -350,13 +350,14 @@ main(int argc, char **argv)
 {
 	const ie_type_traits *type = find_type(argc > 1 ? argv[1] : "Q4_1");
 	int			threads = argc > 2 ? atoi(argv[2]) : 0;
-	const int	lowest = argc > 3 ? IE_CPU_REF : IE_CPU_AVX2;
+	const int	lowest = argc > 3 ? IE_CPU_REF : IE_CPU_REF + 1;
 	const pass *p = make_pass(type);
 
 	print_machine();
 	printf("weights   %s, %.1f million\n", type->name, p->macs * 1e-6);
 	for (int level = ie_cpu_detect(); level >= lowest; level--)
-		bench_level(p, ie_kernels_get((ie_cpu_level_id) level), threads > 0 ? threads : 1,
-					threads > 0 ? threads : level == IE_CPU_REF ? 1 : 2);
+		if (ie_cpu_has((ie_cpu_level_id) level))
+			bench_level(p, ie_kernels_get((ie_cpu_level_id) level), threads > 0 ? threads : 1,
+						threads > 0 ? threads : level == IE_CPU_REF ? 1 : 2);
 	return 0;
 }
