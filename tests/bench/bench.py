@@ -276,7 +276,7 @@ def retrieval():
 def concurrency():
     """Rows/s of 1, 2, 4, 8 backends; what two independent loops reach beside."""
     make_bench_input()
-    level = re.search(r"kernels (\w+)", version()).group(1)
+    level = run(f"{BIN}/bench_parts", "--levels").split()[-1]
     result = {"backends": {}, "backends_2_threads": [], "loops": []}
     for _ in range(ROUNDS):
         result["loops"].append([sum(peaks(level, 2)), peaks(level)[0]])
@@ -403,6 +403,7 @@ def store(results):
 
 def version():
     s = Session()
+    s.ask(f"SELECT instemb('a', {CALL})")
     answer = s.ask("SELECT instemb_version()") + ", PostgreSQL " + s.ask("SHOW server_version")
     s.close()
     return answer

@@ -17,7 +17,7 @@
 #include <string.h>
 #include <time.h>
 
-#define N_TEXTS 8
+#define N_TEXTS 4
 #define N_ROUNDS 5
 #define MAX_WORDS 1000
 
