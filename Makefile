@@ -64,6 +64,9 @@ unit: $(UNIT_BINS)
 # the checking path: products against OpenBLAS
 UNIT_LIBS_test_gemm = -lopenblas
 
+# train-check, bench-train
+include tests/unit/train.mk
+
 # fuzz, fuzz-run, valgrind
 include tests/fuzz/rules.mk
 

@@ -36,7 +36,12 @@ ie_engine(void)
 		.trainer_create = ie_trainer_create,
 		.trainer_free = ie_trainer_free,
 		.trainer_bytes = ie_trainer_bytes,
-		.trainer_add = ie_trainer_add
+		.trainer_add = ie_trainer_add,
+		.trainer_step = ie_trainer_step,
+		.trainer_save = ie_trainer_save,
+		.trainer_load = ie_trainer_load,
+		.trainer_read_adapter = ie_trainer_read_adapter,
+		.trainer_write_adapter = ie_trainer_write_adapter
 	};
 
 	return &api;

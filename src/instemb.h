@@ -319,7 +319,10 @@ bool		ie_normalize(float *x, size_t n);
  *
  *		ie_train_config_default(&config);
  *		ie_trainer_create(host, model, &config, &trainer, err);
- *		ie_trainer_add(trainer, rows, n, err);			-- as often as wanted
+ *		ie_trainer_add(trainer, rows, n, NULL, err);	-- as often as wanted
+ *		while (progress.step < progress.n_steps)
+ *			ie_trainer_step(trainer, &progress, err);
+ *		ie_trainer_write_adapter(trainer, path, err);	-- for ie_install()
  *
  * The losses, each with a weight (0 switches it off).  q is a row's pooled
  * state under its instruction, a that of its answer alone, both unit vectors;
@@ -391,9 +394,9 @@ void		ie_train_config_default(ie_train_config *config);
  * file is read once for its SHA-256.
  *
  * Errors: IE_INVALID (a setting out of range, named with its range; the model
- * has an adapter merged into it), IE_UNSUPPORTED (OpenBLAS is not installed),
- * IE_LIMIT (max_bytes cannot hold base, parameters and the smallest pass; both
- * numbers in the message), IE_NOMEM, IE_NUMERIC, IE_CANCELED.
+ * is an installed one), IE_UNSUPPORTED (OpenBLAS is not installed),
+ * IE_LIMIT (max_bytes cannot hold base and parameters; both numbers are told),
+ * IE_NOMEM, IE_CANCELED.
  */
 ie_code		ie_trainer_create(const ie_host *host, const ie_model *model,
 							  const ie_train_config *config, ie_trainer **trainer,
@@ -423,6 +426,64 @@ typedef struct ie_triple
  */
 ie_code		ie_trainer_add(ie_trainer *trainer, const ie_triple *rows, size_t n,
 						   size_t *n_added, ie_error *err);
+
+/* Losses are as defined above, not yet weighted; those switched off are 0. */
+typedef struct ie_train_progress
+{
+	uint32_t	step;			/* steps done */
+	uint32_t	n_steps;
+	double		loss;			/* weighted sum */
+	double		answer;
+	double		back;
+	double		group;
+	double		view;
+	double		teacher;
+	double		mse;
+	double		kl;
+	double		ce;
+	double		accuracy;		/* share of rows whose nearest answer of the batch is theirs */
+	double		gradient_norm;	/* before clipping */
+	double		learning_rate;
+	uint64_t	n_rows;			/* of this step */
+	uint64_t	n_tokens;		/* positions of its sequences, template and look-ahead included */
+} ie_train_progress;
+
+/*
+ * One whole step of the optimiser, whose batch depends on seed and step alone.
+ * After any error the trainer is as it was after the last whole step.
+ *
+ * Errors: IE_INVALID (fewer than 2 rows, or all steps are done), IE_LIMIT
+ * (max_bytes), IE_NOMEM, IE_NUMERIC (loss or gradient is not finite),
+ * IE_CANCELED (within 500 ms for models up to some 300 million weights).
+ */
+ie_code		ie_trainer_step(ie_trainer *trainer, ie_train_progress *progress, ie_error *err);
+
+/*
+ * Parameters, optimiser state and step, to go on from with the same bits.
+ * ie_trainer_save() writes a file that must not exist, mode 0600, fsynced, and
+ * removes it again on failure.  ie_trainer_load() comes after the rows were
+ * added, before the first step.
+ *
+ * Errors: IE_IO; IE_FORMAT (not a checkpoint, or damaged), IE_INVALID (made with
+ * another base, other settings or other rows: says which), IE_NOMEM, IE_CANCELED.
+ */
+ie_code		ie_trainer_save(const ie_trainer *trainer, const char *path, ie_error *err);
+ie_code		ie_trainer_load(ie_trainer *trainer, const char *path, ie_error *err);
+
+/*
+ * Begin with the deltas and look-ahead vectors of an adapter file instead of
+ * random ones, before the first step.  It must be for this base, have the
+ * configuration's rank, alpha and look-ahead count, and a delta on every linear
+ * layer.  Errors: as ie_install(); IE_INVALID (those differ).
+ */
+ie_code		ie_trainer_read_adapter(ie_trainer *trainer, const char *path, ie_error *err);
+
+/*
+ * The adapter's file, with F16 tensors: what ie_install() takes.  path must not
+ * exist; mode 0600, fsynced, removed again on failure.
+ * Errors: IE_IO, IE_NUMERIC (a value does not fit F16).
+ */
+ie_code		ie_trainer_write_adapter(const ie_trainer *trainer, const char *path, ie_error *err);
 
 /* ------------------------------------------------------------------ module */
 
@@ -459,6 +520,11 @@ typedef struct ie_api
 	void		(*trainer_free) (ie_trainer *);
 	size_t		(*trainer_bytes) (const ie_trainer *, size_t *);
 	ie_code		(*trainer_add) (ie_trainer *, const ie_triple *, size_t, size_t *, ie_error *);
+	ie_code		(*trainer_step) (ie_trainer *, ie_train_progress *, ie_error *);
+	ie_code		(*trainer_save) (const ie_trainer *, const char *, ie_error *);
+	ie_code		(*trainer_load) (ie_trainer *, const char *, ie_error *);
+	ie_code		(*trainer_read_adapter) (ie_trainer *, const char *, ie_error *);
+	ie_code		(*trainer_write_adapter) (const ie_trainer *, const char *, ie_error *);
 } ie_api;
 
 /* The only symbol that instemb_engine.so exports. */

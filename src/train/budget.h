@@ -12,7 +12,7 @@
 
 typedef struct ie_budget
 {
-	ie_host		host;			/* to allocate with; its argument is this struct, which stays put */
+	ie_host		host;			/* to allocate with; refers to this struct, which stays put */
 	const ie_host *outer;
 	size_t		used;
 	size_t		peak;

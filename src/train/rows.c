@@ -56,7 +56,7 @@ find_slot(const ie_token_pool *pool, const int32_t *ids, size_t n)
 		const uint32_t entry = pool->slots[i] - 1;
 
 		if (ie_pool_len(pool, entry) == n &&
-			memcmp(ie_pool_ids(pool, entry), ids, n * sizeof(int32_t)) == 0)
+			(n == 0 || memcmp(ie_pool_ids(pool, entry), ids, n * sizeof(int32_t)) == 0))
 			break;
 		i = (i + 1) & mask;
 	}
@@ -126,12 +126,30 @@ intern_scratch(ie_rows_store *store, uint32_t *entry, ie_error *err)
 	return intern(&store->pool, store->budget, store->scratch.ids, store->scratch.n, entry, err);
 }
 
+/* What stands before and behind a text under an instruction */
 static ie_code
-add_prefix(ie_rows_store *store, ie_text instruction, uint32_t *entry, ie_error *err)
+add_frame(ie_rows_store *store, ie_text instruction, uint32_t *prefix, uint32_t *suffix,
+		  ie_error *err)
 {
+	const ie_definition *d = &store->model->definition;
+
 	store->scratch.n = 0;
 	IE_TRY(ie_prompt_prefix(store->model, instruction, &store->scratch, err));
-	return intern_scratch(store, entry, err);
+	IE_TRY(intern_scratch(store, prefix, err));
+	store->scratch.n = 0;
+	IE_TRY(ie_vocab_encode_template(store->model->vocab,
+									instruction.len > 0 ? d->suffix : d->suffix_empty,
+									"instruction", instruction, &store->scratch, err));
+	return intern_scratch(store, suffix, err);
+}
+
+static ie_code
+add_instruction(ie_rows_store *store, ie_text instruction, ie_train_row *row, ie_error *err)
+{
+	store->scratch.n = 0;
+	IE_TRY(ie_vocab_encode(store->model->vocab, instruction, &store->scratch, err));
+	IE_TRY(intern_scratch(store, &row->instruction, err));
+	return add_frame(store, instruction, &row->prefix, &row->suffix, err);
 }
 
 /* The tokens of a text, alone or in the template's body, at least one */
@@ -162,7 +180,8 @@ add_text(ie_rows_store *store, ie_text text, ie_train_row *row, ie_error *err)
 	const size_t n_gold = ie_pool_len(pool, row->gold);
 	const size_t n_behind = n_gold > store->limits.lookahead_count ? n_gold :
 		store->limits.lookahead_count;
-	const size_t taken = ie_pool_len(pool, row->prefix) + store->model->suffix.n + n_behind;
+	const size_t taken = ie_pool_len(pool, row->prefix) + ie_pool_len(pool, row->suffix) +
+		n_behind;
 	const size_t limit = store->limits.max_row_tokens;
 	size_t		n;
 
@@ -259,7 +278,7 @@ ie_rows_add(ie_rows_store *store, const ie_triple *triple, ie_error *err)
 		ie_fail(err, IE_INVALID, "it is empty");
 		return in_row(store, triple->input.len == 0 ? "input" : "output", err);
 	}
-	if (add_prefix(store, triple->instruction, &row.prefix, err) != IE_OK)
+	if (add_instruction(store, triple->instruction, &row, err) != IE_OK)
 		return in_row(store, "instruction", err);
 	if (add_gold(store, triple->output, &row.gold, err) != IE_OK ||
 		add_answer(store, triple->output, &row.answer, err) != IE_OK ||
@@ -286,7 +305,7 @@ ie_rows_init(ie_rows_store *store, const ie_model *model, ie_budget *budget,
 	IE_TRY(gguf_get_u32(&model->file, "tokenizer.ggml.eos_token_id", &end, &found, err));
 	if (found && end < model->config.n_vocab)
 		store->end = (int32_t) end;
-	return add_prefix(store, (ie_text) {NULL, 0}, &store->empty_prefix, err);
+	return add_frame(store, (ie_text) {"", 0}, &store->empty_prefix, &store->empty_suffix, err);
 }
 
 void

@@ -2,8 +2,8 @@
  * rows.h
  *	  The rows to train on: (instruction, input, output) as tokens.
  *
- * Equal texts are kept once, in a pool of token sequences; a row is five
- * numbers of pool entries.
+ * Equal texts are kept once, in a pool of token sequences; a row is a few numbers
+ * of pool entries.
  */
 #ifndef IE_ROWS_H
 #define IE_ROWS_H
@@ -26,8 +26,10 @@ typedef struct ie_token_pool
 
 typedef struct ie_train_row
 {
+	uint32_t	instruction;	/* alone: equal for equal instructions */
 	uint32_t	prefix;			/* [BOS] prefix(instruction) */
 	uint32_t	text;			/* body(input) */
+	uint32_t	suffix;			/* suffix, which may have the instruction in it */
 	uint32_t	gold;			/* output, for the teacher */
 	uint32_t	answer;			/* body(output), for the embedding of the answer alone */
 	uint32_t	key;			/* equal for outputs that are the same answer */
@@ -47,7 +49,8 @@ typedef struct ie_rows_store
 	ie_budget  *budget;
 	ie_rows_limits limits;
 	ie_token_pool pool;
-	uint32_t	empty_prefix;	/* pool entry: [BOS] prefix_empty */
+	uint32_t	empty_prefix;	/* pool entries: [BOS] prefix_empty, suffix_empty */
+	uint32_t	empty_suffix;
 	int32_t		end;			/* token that ends an answer, -1 = the model has none */
 	ie_train_row *rows;
 	uint32_t	n;

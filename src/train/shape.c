@@ -29,6 +29,7 @@ ie_shape_init(const ie_config *config, size_t rank, size_t lookahead_count, floa
 {
 	ie_train_shape s = {
 		.L = config->n_layer, .C = config->n_embd, .H = config->n_head, .G = config->n_head_kv,
+		.n_q = config->n_head / config->n_head_kv,
 		.D = config->head_dim, .F = config->n_ff, .V = config->n_vocab,
 		.K = lookahead_count, .r = rank,
 		.scale = (real) alpha / (real) rank,

@@ -52,6 +52,7 @@ typedef struct ie_train_shape
 	size_t		C;
 	size_t		H;
 	size_t		G;
+	size_t		n_q;			/* H / G: query heads that share a key/value head */
 	size_t		D;
 	size_t		F;
 	size_t		V;

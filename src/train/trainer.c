@@ -6,7 +6,8 @@
 #include "base/bytes.h"
 #include "base/parallel.h"
 #include "model/packed.h"
-#include "train/random.h"
+#include "train/optimizer.h"
+#include "train/plan.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -135,9 +136,6 @@ check_model(const ie_model *model, ie_error *err)
 		ie_fail(err, IE_INVALID, "model is packed");
 		return ie_hint(err, "Train on the file that it was installed from.");
 	}
-	if (model->definition.instruction_behind)
-		return ie_fail(err, IE_UNSUPPORTED, "models with the instruction behind the text cannot be "
-					   "trained");
 	return IE_OK;
 }
 
@@ -214,9 +212,12 @@ create_params(ie_trainer *t, ie_error *err)
 {
 	const size_t n = t->shape.n_params;
 	const size_t copies = 3 + t->config.n_threads;
+	const size_t n_squares = ie_optimizer_squares(n);
 	ie_random	random = {ie_random_key(t->config.seed, IE_RANDOM_PARAMS), 0};
 	void	   *memory;
 
+	IE_TRY(ie_budget_take(&t->budget, "parameters", n_squares * sizeof(double), &memory, err));
+	t->squares = memory;
 	IE_TRY(ie_budget_take(&t->budget, "parameters", copies * n * sizeof(real), &memory, err));
 	memset(memory, 0, copies * n * sizeof(real));
 	t->params = memory;
@@ -285,8 +286,13 @@ ie_trainer_free(ie_trainer *trainer)
 		return;
 	ie_rows_deinit(&trainer->rows);
 	ie_release(&trainer->budget.host, trainer->base.blocks);
+	ie_release(&trainer->budget.host, trainer->squares);
 	ie_release(&trainer->budget.host, trainer->params);
-	ie_release(&trainer->budget.host, trainer->work);
+	ie_release(&trainer->budget.host, trainer->batches.memory);
+	ie_release(&trainer->budget.host, trainer->batch);
+	ie_release(&trainer->budget.host, trainer->rope);
+	ie_release(&trainer->budget.host, trainer->tapes);
+	ie_plan_release(trainer);
 	ie_release(trainer->outer, trainer);
 }
 
@@ -307,7 +313,7 @@ ie_trainer_add(ie_trainer *trainer, const ie_triple *rows, size_t n, size_t *n_a
 	if (n_added == NULL)
 		n_added = &unwanted;
 	*n_added = 0;
-	if (trainer->step > 0)
+	if (trainer->batches.memory != NULL)
 		return ie_fail(err, IE_INVALID, "rows cannot be added once training has begun");
 	for (; *n_added < n; ++*n_added)
 	{

@@ -7,7 +7,8 @@
 
 #include "base/sha256.h"
 #include "train/base.h"
-#include "train/rows.h"
+#include "train/batch.h"
+#include "train/pass.h"
 
 struct ie_trainer
 {
@@ -28,9 +29,15 @@ struct ie_trainer
 	real	   *moment1;		/* running mean of the gradient */
 	real	   *moment2;		/* of its square */
 	real	   *gradients;		/* [n_threads, n_params]: each lane's own */
+	double	   *squares;		/* scratch of the optimiser */
 
-	/* storage of a step, kept from step to step */
-	void	   *work;
+	/* from the first step on */
+	ie_batches	batches;
+	size_t		n_batch;		/* rows of a step */
+	uint32_t   *batch;			/* [4 + K, n_batch]: arrays of ie_plan */
+	real	   *rope;			/* [positions, D]: cos, sin of each */
+	ie_tape    *tapes;			/* [L + 1] */
+	void	   *work;			/* all storage of a step, kept from step to step */
 	size_t		work_bytes;
 };
 
