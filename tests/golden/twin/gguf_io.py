@@ -1,7 +1,7 @@
 """Reading and writing GGUF v3 files with numpy alone.
 
-Only what the twin needs: metadata, tensors of type F32, F16, Q4_0, Q4_1 and
-Q8_0 (dequantised to float32), and writing of small F16/F32/Q8_0 files.
+Only what the twin needs: metadata, tensors of the types that the engine reads
+(dequantised to float32), and writing of small F16/F32/Q8_0 files.
 Numpy shapes are the reverse of GGUF dims: dims [n_in, n_out] <-> (n_out, n_in).
 """
 
@@ -10,7 +10,7 @@ import struct
 
 import numpy as np
 
-F32, F16, Q4_0, Q4_1, Q8_0 = 0, 1, 2, 3, 8
+F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, BF16 = 0, 1, 2, 3, 6, 7, 8, 30
 _SCALARS = {
     0: "<B",
     1: "<b",
@@ -88,6 +88,8 @@ def dequantise(buf, offset, n, kind):
         return span(4 * n).view("<f4").astype(np.float32)
     if kind == F16:
         return span(2 * n).view("<f2").astype(np.float32)
+    if kind == BF16:
+        return (span(2 * n).view("<u2").astype(np.uint32) << 16).view(np.float32)
     blocks = n // 32
     if kind == Q8_0:
         b = span(34 * blocks).reshape(blocks, 34)
@@ -104,6 +106,14 @@ def dequantise(buf, offset, n, kind):
         m = b[:, 2:4].copy().view("<f2").astype(np.float32)
         q = np.concatenate([b[:, 4:] & 15, b[:, 4:] >> 4], axis=1).astype(np.float32)
         return (q * d + m).ravel()
+    if kind in (Q5_0, Q5_1):
+        head = 2 if kind == Q5_0 else 4  # bytes of scale and minimum
+        b = span((head + 20) * blocks).reshape(blocks, head + 20)
+        d = b[:, 0:2].copy().view("<f2").astype(np.float32)
+        m = -16 * d if kind == Q5_0 else b[:, 2:4].copy().view("<f2").astype(np.float32)
+        fifth = np.unpackbits(b[:, head : head + 4], axis=1, bitorder="little")
+        low = np.concatenate([b[:, head + 4 :] & 15, b[:, head + 4 :] >> 4], axis=1)
+        return ((low + 16 * fifth).astype(np.float32) * d + m).ravel()
     raise ValueError(f"tensor type {kind} is not supported")
 
 
