@@ -4,7 +4,7 @@
  *	  said, equal texts kept once, the memory limit.
  */
 #include "train/trainer.h"
-#include "test.h"
+#include "model_builder.h"
 
 static const char *const model_path = "tests/golden/tiny.gguf";
 
@@ -201,6 +201,49 @@ test_tokens(void)
 	CHECK_INT(state.n_live, 0);
 }
 
+static void
+add_suffix_empty(gguf_builder *b)
+{
+	gb_kv_text(b, "instemb.template.suffix_empty", "\n### Response:");
+}
+
+/* InBedder's template: the instruction behind the text, and so not in the prefix */
+static void
+test_instruction_behind(void)
+{
+	test_host_state state;
+	const ie_host host = test_host(&state);
+	model_spec	spec = model_spec_default();
+	ie_train_config config = with_defaults();
+	ie_error	err = {0};
+	const ie_triple rows[] = {
+		triple("Is it good?", "a tent", "Yes"),
+		triple("What is it?", "a tent", "Yes"),
+		triple("", "a tent", "Yes"),
+	};
+	ie_trainer *trainer = NULL;
+	const ie_train_row *r;
+	ie_model   *model;
+
+	spec.prefix = "### Input:\n";
+	spec.prefix_empty = "### Input:\n";
+	spec.suffix = "\n### Instruction:\n{instruction}\n### Response:";
+	spec.extra_kv = add_suffix_empty;
+	config.max_row_tokens = 200;
+	model = mb_open(&host, &spec, &err);
+	CHECK_STR(err.message, "");
+	CHECK_INT(ie_trainer_create(&host, model, &config, &trainer, &err), IE_OK);
+	CHECK_INT(ie_trainer_add(trainer, rows, IE_LENGTH(rows), NULL, &err), IE_OK);
+	r = trainer->rows.rows;
+	CHECK_INT(r[0].prefix, r[1].prefix);
+	CHECK(r[0].suffix != r[1].suffix);
+	CHECK(r[0].instruction != r[1].instruction);
+	CHECK_INT(r[2].suffix, trainer->rows.empty_suffix);
+	ie_trainer_free(trainer);
+	ie_model_close(model);
+	CHECK_INT(state.n_live, 0);
+}
+
 /* Every allocation is made to fail once. */
 static void
 test_no_memory(void)
@@ -237,6 +280,7 @@ main(void)
 	test_settings();
 	test_bad_rows();
 	test_tokens();
+	test_instruction_behind();
 	test_no_memory();
 	return test_end("train_rows");
 }
