@@ -679,6 +679,7 @@ COMMENT ON TABLE instemb_run_error IS
 
 ALTER TABLE instemb_run ENABLE ROW LEVEL SECURITY;
 ALTER TABLE instemb_run_error ENABLE ROW LEVEL SECURITY;
+ALTER TABLE instemb_run_error REPLICA IDENTITY FULL;
 CREATE POLICY instemb_own ON instemb_run USING (pg_catalog.pg_has_role(role, 'USAGE'));
 CREATE POLICY instemb_own ON instemb_run_error USING (pg_catalog.pg_has_role(role, 'USAGE'));
 GRANT SELECT, INSERT, UPDATE, DELETE ON instemb_run, instemb_run_error TO PUBLIC;
@@ -955,6 +956,8 @@ COMMENT ON TABLE instemb_queue IS
 	'rows that wait for their embeddings; next_at is infinity for those given up';
 
 ALTER TABLE instemb_queue ENABLE ROW LEVEL SECURITY;
+-- for publications of all tables, which otherwise forbid to delete from it
+ALTER TABLE instemb_queue REPLICA IDENTITY FULL;
 CREATE POLICY instemb_own ON instemb_queue USING (
 	(SELECT pg_catalog.pg_has_role(c.relowner, 'USAGE')
 	 FROM pg_catalog.pg_class AS c WHERE c.oid OPERATOR(pg_catalog.=) relation));

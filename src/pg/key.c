@@ -19,6 +19,12 @@
 
 #include "pg/key.h"
 
+#if PG_VERSION_NUM >= 180000
+#define PRIMARY_KEY(relation) RelationGetPrimaryKeyIndex(relation, false)
+#else
+#define PRIMARY_KEY(relation) RelationGetPrimaryKeyIndex(relation)
+#endif
+
 /*
  * A statement on the parent would name rows of its children, in which the same
  * key may occur again.  That of a partitioned table is unique over all.
@@ -39,7 +45,7 @@ refuse_children(Relation relation)
 void
 row_key_find(RowKey *key, Relation relation)
 {
-	Oid			index_id = RelationGetPrimaryKeyIndex(relation);
+	Oid			index_id = PRIMARY_KEY(relation);
 	Relation	index;
 
 	refuse_children(relation);

@@ -81,6 +81,22 @@ $node->command_ok(
 	[ 'pg_dump', '-U', 'dumper', '-f', "$basedir/dumped", $node->connstr('postgres') ],
 	'a role that may read the tables can dump them');
 
+# A publication of all tables must not keep the worker from its queue.
+$node->safe_psql('postgres', <<'SQL');
+CREATE PUBLICATION everything FOR ALL TABLES;
+INSERT INTO by_queue VALUES (102, 'published');
+CREATE TABLE filled (id int PRIMARY KEY, t text, e real[]);
+INSERT INTO filled VALUES (1, repeat('too long ', 3000)), (2, 'lamp');
+SQL
+my $fill = "CALL instemb_backfill('filled', 'e', sources => '{t}', instruction => 'q', "
+  . "model => 'tiny')";
+is($node->safe_psql('postgres', $fill), '1|1|0',
+	'a publication of all tables allows a backfill');
+is($node->safe_psql('postgres', $fill), '0|1|0', 'and another one');
+ok( $node->poll_query_until('postgres', 'SELECT e IS NOT NULL FROM by_queue WHERE id = 102'),
+	'and the worker');
+$node->safe_psql('postgres', 'DROP PUBLICATION everything; DROP TABLE filled');
+
 # A physical standby.
 $node->backup('base');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
