@@ -86,7 +86,7 @@ include tests/bench/rules.mk
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/pg/*.c))) \
 	$(BUILD)/math/distance.o $(BUILD)/base/cpu.o
 DATA = $(sort $(wildcard sql/instemb--*.sql))
-REGRESS = upgrade setup surface embed batch distance tokens model_file bad_input install trigger \
+REGRESS = upgrade setup surface embed batch distance tokens model_file bad_input install train trigger \
 	statement backfill queue search cluster guc cache planner encoding default_model pgvector teardown
 REGRESS_OPTS = --encoding=UTF8 --no-locale
 NO_INSTALLCHECK = 1

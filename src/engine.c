@@ -35,6 +35,7 @@ ie_engine(void)
 		.train_config_default = ie_train_config_default,
 		.trainer_create = ie_trainer_create,
 		.trainer_free = ie_trainer_free,
+		.trainer_steps_done = ie_trainer_steps_done,
 		.trainer_bytes = ie_trainer_bytes,
 		.trainer_add = ie_trainer_add,
 		.trainer_step = ie_trainer_step,

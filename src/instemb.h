@@ -403,6 +403,9 @@ ie_code		ie_trainer_create(const ie_host *host, const ie_model *model,
 							  ie_error *err);
 void		ie_trainer_free(ie_trainer *trainer);	/* NULL is allowed */
 
+/* Steps done, those before a checkpoint included */
+uint32_t	ie_trainer_steps_done(const ie_trainer *trainer);
+
 /* Bytes now held by the trainer, the most that it has held in *peak (may be NULL) */
 size_t		ie_trainer_bytes(const ie_trainer *trainer, size_t *peak);
 
@@ -518,6 +521,7 @@ typedef struct ie_api
 	ie_code		(*trainer_create) (const ie_host *, const ie_model *, const ie_train_config *,
 								   ie_trainer **, ie_error *);
 	void		(*trainer_free) (ie_trainer *);
+	uint32_t	(*trainer_steps_done) (const ie_trainer *);
 	size_t		(*trainer_bytes) (const ie_trainer *, size_t *);
 	ie_code		(*trainer_add) (ie_trainer *, const ie_triple *, size_t, size_t *, ie_error *);
 	ie_code		(*trainer_step) (ie_trainer *, ie_train_progress *, ie_error *);

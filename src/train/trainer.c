@@ -296,6 +296,12 @@ ie_trainer_free(ie_trainer *trainer)
 	ie_release(trainer->outer, trainer);
 }
 
+uint32_t
+ie_trainer_steps_done(const ie_trainer *trainer)
+{
+	return trainer->step;
+}
+
 size_t
 ie_trainer_bytes(const ie_trainer *trainer, size_t *peak)
 {
