@@ -31,6 +31,7 @@ check_input(const EmbedCall *call, const ie_text *inputs, int i)
 	failure_set(&failure, ERRCODE_INVALID_PARAMETER_VALUE, "text to embed must not be empty");
 	strlcpy(failure.error.hint, "Use NULL for a row without text.", sizeof(failure.error.hint));
 	failure.element = element_of(call, i);
+	failure.of_statement = call->of_statement;
 	failure_report(ERROR, &failure);
 }
 
@@ -93,7 +94,7 @@ run_engine(EmbedCall *call, const Missing *missing, float *vectors, ie_embed_sta
 	const ie_api *api = engine_api();
 	Model	   *model = call->model;
 	ie_session *session = model_session(model);
-	Failure		failure = {.model = model->file.name};
+	Failure		failure = {.model = model->file.name, .of_statement = call->of_statement};
 	const ie_embed_request request = {
 		.instruction = call->instruction,
 		.inputs = missing->inputs,

@@ -26,6 +26,7 @@ typedef struct EmbedCall
 	ie_text		instruction;
 	const int  *elements;		/* [n] of embed_texts(): places in the user's array, from 1;
 								 * NULL = there is none */
+	bool		of_statement;	/* they are rows of the statement instead */
 	CallStats	stats;
 	instr_time	start;
 } EmbedCall;

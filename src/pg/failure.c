@@ -95,7 +95,9 @@ failure_report(int elevel, const Failure *failure)
 			 errmsg_internal("%s", message),
 			 detail[0] != '\0' ? errdetail_internal("%s", detail) : 0,
 			 hint[0] != '\0' ? errhint("%s", hint) : 0,
-			 failure->element > 0 ? errcontext("element %d of the array", failure->element) : 0,
+			 failure->element > 0 ? errcontext(failure->of_statement ?
+											   "row %d of the statement" :
+											   "element %d of the array", failure->element) : 0,
 			 failure->model != NULL ? errcontext("model \"%s\"", failure->model) : 0));
 }
 

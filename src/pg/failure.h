@@ -16,6 +16,7 @@ typedef struct Failure
 	int			sqlstate;		/* 0 = chosen by error.code */
 	const char *model;			/* named in the context lines; NULL = none */
 	int			element;		/* of an array of texts, from 1; 0 = none */
+	bool		of_statement;	/* element is a row of the statement instead */
 } Failure;
 
 /* Fill in a failure of the face itself; always false, for "return failure_set()". */

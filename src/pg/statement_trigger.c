@@ -64,7 +64,9 @@ typedef struct Firing
 	const char *schema;			/* of the extension */
 	SPIPlanPtr	plan;			/* the second UPDATE */
 	MemoryContext batch_context;
+	int			n_read;			/* new rows of the statement so far */
 	int			n;				/* rows of the batch that have a text */
+	int			numbers[EMBED_BATCH];	/* among those of the statement, from 1 */
 	HeapTuple	rows[EMBED_BATCH];
 	text	   *sources[EMBED_BATCH];
 } Firing;
@@ -204,6 +206,8 @@ flush(Firing *firing)
 	for (int i = 0; i < firing->n; i++)
 		inputs[i] = text_view(firing->sources[i]);
 	row_spec_begin(&call, &firing->spec);
+	call.elements = firing->numbers;
+	call.of_statement = true;
 	n_embd = call.model->info.n_embd;
 	vectors = palloc(sizeof(float) * n_embd * firing->n);
 	embed_texts(&call, inputs, firing->n, vectors);
@@ -239,6 +243,7 @@ add_row(Firing *firing, HeapTuple row)
 		return;
 	}
 	firing->sources[firing->n] = source;
+	firing->numbers[firing->n] = firing->n_read;
 	firing->rows[firing->n++] = row;
 	if (firing->n == EMBED_BATCH)
 		flush(firing);
@@ -292,6 +297,7 @@ read_rows(Firing *firing, const TriggerData *data, TupleTableSlot *slot)
 		HeapTuple	old = old_rows != NULL ? next_row(old_rows, old_pointer, slot) : NULL;
 
 		CHECK_FOR_INTERRUPTS();
+		firing->n_read++;
 		if (old == NULL || change_needs(firing, old, new, data->tg_updatedcols))
 			add_row(firing, new);
 		else
