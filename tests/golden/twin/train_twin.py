@@ -197,9 +197,9 @@ def rate(step, o, spent=0.0):
     return o.lr * ramp * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, t))))
 
 
-def train(model, o, log=print):
+def train(model, o, log=print, loss_of=losses):
     """Trains in place; returns a summary.  Stops early at o.time_limit with a
-    checkpoint, from which the same call goes on."""
+    checkpoint, from which the same call goes on.  loss_of: as losses()."""
     device = o.device
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     torch.manual_seed(o.seed)
@@ -264,7 +264,7 @@ def train(model, o, log=print):
         torch.manual_seed(
             o.seed * 1000003 + step
         )  # dropout masks follow the step, also after a resume
-        loss, part = losses(model, b, o, device)
+        loss, part = loss_of(model, b, o, device)
         opt.zero_grad(set_to_none=True)
         loss.backward()
         if world > 1:
