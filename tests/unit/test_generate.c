@@ -214,6 +214,51 @@ test_against_reference(const char *pooling, bool tied)
 	CHECK_INT(state.n_live, 0);
 }
 
+#define BAD "\xef\xbf\xbd"
+
+/* What tests/golden/llama.py (transformers) generates; of NUL it makes no U+FFFD. */
+static void
+test_golden(void)
+{
+	static const struct
+	{
+		ie_text		input;
+		ie_text		instruction;
+		const char *answer;
+	}			golden[] = {
+		{{"A tent for two", 14}, {"Is it for outdoor use?", 22},
+			"\x13" BAD " t\xd0\xb2" BAD "\xd0\xb2" BAD "et" BAD BAD BAD "DoDo" BAD},
+		{{"na\xc3\xafve caf\xc3\xa9 \xe2\x80\x94 \xe6\x9d\xb1\xe4\xba\xac "
+				"\xf0\x9f\x8f\x95\xef\xb8\x8f", 31}, {"Qu'est-ce?", 10},
+			" two" BAD BAD BAD "r" BAD " The The The444 The"},
+		{{"A tent for two", 14}, {"", 0},
+			"?kdjustabledjustabledjustabledjustabledjustabledjustabledjustabledjustabledjustable"
+			"djustable"}
+	};
+	test_host_state state;
+	ie_host		host = test_host(&state);
+	ie_model   *model = NULL;
+	ie_session *session;
+	ie_error	err = {0};
+
+	CHECK_INT(ie_model_open(&host, "tests/golden/tiny.gguf", &model, &err), IE_OK);
+	session = open_session(model, exact);
+	for (size_t i = 0; i < IE_LENGTH(golden); i++)
+	{
+		const ie_generate_request request = {golden[i].instruction, golden[i].input, 12, false};
+		ie_generated generated = {0};
+
+		CHECK_INT(ie_generate(session, &request, &generated, NULL, &err), IE_OK);
+		CHECK_INT(generated.n_tokens, 12);
+		CHECK(generated.len == strlen(golden[i].answer) &&
+			  memcmp(generated.text, golden[i].answer, generated.len) == 0);
+		ie_release(&host, generated.text);
+	}
+	ie_session_free(session);
+	ie_model_close(model);
+	CHECK_INT(state.n_live, 0);
+}
+
 static void
 eos_out_of_range(gguf_builder *b)
 {
@@ -336,6 +381,7 @@ main(int argc, char **argv)
 	test_against_reference("generate", false);
 	test_against_reference("generate_mean", false);
 	test_against_reference("generate_mean", true);
+	test_golden();
 	test_eos();
 
 	spec.n_ctx = 700;
