@@ -2,10 +2,9 @@
  * parallel.h
  *	  The only file with threads.
  *
- * A team is OpenMP's own pool.  It is created under a full signal mask, so that
- * its threads never run a handler of the host, and it always has the same size
- * (libgomp would otherwise end threads and create new ones under whatever mask
- * is then current).  Never before fork().
+ * A process has one team, born under a full signal mask, so that its threads
+ * never run a handler of the host.  Never before fork().  One thread at a time
+ * may call.
  *
  * Rules for a body: no allocation, no host callback, no errno, no input or
  * output, no integer division by a run-time value (SIGFPE would be raised in

@@ -2,12 +2,10 @@
  * engine.c
  *	  Opening instemb_engine.so, as PostgreSQL opens its JIT provider.
  *
- * The engine brings libgomp, which reads OMP_WAIT_POLICY when it is loaded and
- * not later: its default, spinning at every barrier, is ruinous where several
- * backends share the cores.  It may bring OpenBLAS, which starts threads from
- * its constructor.  So neither may be a dependency of this library, which the
+ * The engine starts threads, and may bring OpenBLAS, which starts some from its
+ * constructor.  So neither may be a dependency of this library, which the
  * postmaster loads if it is named in shared_preload_libraries: a thread there
- * would leave every forked child with a pool that does not exist.  The module
+ * would leave every forked child with a team that does not exist.  The module
  * is opened in the backend, with signals blocked, so that a thread born in a
  * constructor inherits a full mask and never runs one of the backend's handlers.
  */
@@ -50,7 +48,6 @@ open_masked(const char *path)
 
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	setenv("OMP_WAIT_POLICY", "passive", 0);
 	setenv("OPENBLAS_NUM_THREADS", "1", 0);
 	module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);

@@ -17,9 +17,9 @@ bench: all $(BENCH_BINS) golden-model
 
 # TYPE=Q8_0 for other weights, THREADS=2 for one number of threads
 bench-kernels: $(BUILD)/bench/bench_kernels
-	@OMP_WAIT_POLICY=passive $< $(or $(TYPE),Q4_1) $(THREADS)
+	@$< $(or $(TYPE),Q4_1) $(THREADS)
 
 bench-embed: $(BUILD)/bench/bench_embed
-	@OMP_WAIT_POLICY=passive $< '$(or $(MODEL),$(GOLDEN_MODEL))' $(or $(THREADS),1)
+	@$< '$(or $(MODEL),$(GOLDEN_MODEL))' $(or $(THREADS),1)
 
 .PHONY: bench bench-kernels bench-embed

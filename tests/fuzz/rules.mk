@@ -25,8 +25,8 @@ fuzz-replay-asan: $(FUZZ_BINS)
 		$(BUILD)/fuzz/fuzz_$$n tests/fuzz/corpus/$$n || { echo "FAILED fuzz_$$n"; fail=1; }; \
 	done; exit $$fail
 
-# libFuzzer needs clang, which lacks gcc's OpenMP and may not know every CPU feature
-# by name: serial.c stands in for parallel.c, and only the portable kernels are used.
+# libFuzzer needs clang, which may not know every CPU feature by name: only the portable
+# kernels are used, and serial.c stands in for parallel.c.
 FUZZ_CC ?= $(firstword $(foreach c,clang clang-19 clang-18 clang-17 clang-16 clang-15 clang-14,\
 	$(shell command -v $(c))))
 FUZZ_CFLAGS = -std=gnu11 -g -O1 -fno-omit-frame-pointer -ffp-contract=off -fno-math-errno \

@@ -1,6 +1,6 @@
 /*
  * serial.c
- *	  Stands in for base/parallel.c in a build without OpenMP.
+ *	  Stands in for base/parallel.c in a build without threads.
  */
 #include "base/parallel.h"
 

@@ -367,15 +367,12 @@ test_failures_at(fixture *f, bool stop)
 }
 
 int
-main(int argc, char **argv)
+main(void)
 {
 	model_spec	spec = inbedder_spec("generate");
 	uint64_t	random;
 	fixture		f;
 
-	(void) argc;
-	if (getenv("OMP_WAIT_POLICY") == NULL && setenv("OMP_WAIT_POLICY", "passive", 1) == 0)
-		execv("/proc/self/exe", argv);
 	random = test_seed("test_generate");
 
 	test_against_reference("generate", false);

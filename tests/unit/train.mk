@@ -19,9 +19,9 @@ $(BUILD)/unit/test_train_gradient: tests/unit/test_train_gradient.c $(UNIT_HDRS)
 TRAIN_BINS = $(filter $(BUILD)/unit/test_train%,$(UNIT_BINS))
 
 train-check: $(TRAIN_BINS)
-	@fail=0; for t in $(TRAIN_BINS); do OMP_WAIT_POLICY=passive $$t || fail=1; done; exit $$fail
+	@fail=0; for t in $(TRAIN_BINS); do $$t || fail=1; done; exit $$fail
 
 bench-train: $(BUILD)/bench/bench_train
-	@OMP_WAIT_POLICY=passive $< '$(or $(MODEL),$(GOLDEN_MODEL))' $(or $(THREADS),2) $(TRAIN)
+	@$< '$(or $(MODEL),$(GOLDEN_MODEL))' $(or $(THREADS),2) $(TRAIN)
 
 .PHONY: train-check bench-train
