@@ -1,4 +1,11 @@
-"""The adapter's GGUF file: LoRA factors, look-ahead vectors, model definition."""
+"""The adapter's GGUF file: LoRA factors, look-ahead vectors, model definition.
+
+    python adapter.py BASE.gguf ADAPTER.gguf OUT.gguf [--type q8_0] [--pooling daap]
+
+writes a trained adapter again as it is to be shipped.
+"""
+
+import argparse
 
 import numpy as np
 import torch
@@ -16,7 +23,7 @@ def save(
     licence="apache-2.0",
     template=None,
     version=1,
-    dtype=np.float16,
+    kind="f16",
 ):
     meta = {
         "general.type": "adapter",
@@ -32,14 +39,13 @@ def save(
         "instemb.base_sha256": base_sha256,
         "instemb.adapter_version": int(version),
     }
+    form = {"f16": lambda x: x.astype(np.float16), "q8_0": gguf_io.Q8}[kind]
     tensors = {}
     for i in range(model.n_layer):
         for kind in KINDS:
             for part, p in (("lora_a", model.A[kind]), ("lora_b", model.B[kind])):
-                tensors[f"blk.{i}.{kind}.weight.{part}"] = (
-                    p[i].detach().float().cpu().numpy().astype(dtype)
-                )
-    tensors["instemb.lookahead"] = model.lookahead.detach().float().cpu().numpy().astype(dtype)
+                tensors[f"blk.{i}.{kind}.weight.{part}"] = form(p[i].detach().float().cpu().numpy())
+    tensors["instemb.lookahead"] = form(model.lookahead.detach().float().cpu().numpy())
     gguf_io.write(path, meta, tensors)
 
 
@@ -63,3 +69,20 @@ def load_twin(base_path, path, dtype=torch.float32, layers=None):
                 )
         model.lookahead.copy_(torch.from_numpy(r.tensor("instemb.lookahead")))
     return model
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    for n in ("base", "adapter", "out"):
+        p.add_argument(n)
+    p.add_argument("--type", default="f16", choices=("f16", "q8_0"))
+    p.add_argument("--pooling", default="daap", choices=("daap", "last", "lookahead"))
+    p.add_argument("--version", type=int, default=1)
+    o = p.parse_args()
+    sha256 = gguf_io.Reader(o.adapter).meta["instemb.base_sha256"]
+    model = load_twin(o.base, o.adapter)
+    save(model, o.out, sha256, o.pooling, version=o.version, kind=o.type)
+
+
+if __name__ == "__main__":
+    main()

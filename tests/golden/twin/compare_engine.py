@@ -23,8 +23,13 @@ import twin
 from adapter import load_twin
 
 TEXTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "texts.jsonl")
-ASKED = ("", "What kind of product is this?", "Is this product suitable for outdoor use?",
-         "Which language is the text written in?", "What is the text about?")
+ASKED = (
+    "",
+    "What kind of product is this?",
+    "Is this product suitable for outdoor use?",
+    "Which language is the text written in?",
+    "What is the text about?",
+)
 AT_LEAST = 0.998
 
 
@@ -33,14 +38,21 @@ def in_sql(pairs, model):
     sql = f"""SELECT jsonb_agg(to_jsonb(instemb(r ->> 'x', r ->> 'q')) ORDER BY i)
 FROM jsonb_array_elements($rows${rows}$rows$) WITH ORDINALITY AS v(r, i);"""
     head = f"CREATE EXTENSION IF NOT EXISTS instemb;\nSET instemb.model = '{model}';\n"
-    out = subprocess.run(["psql", "-XAtq", "-v", "ON_ERROR_STOP=1"], input=head + sql, text=True,
-                         check=True, stdout=subprocess.PIPE)
+    out = subprocess.run(
+        ["psql", "-XAtq", "-v", "ON_ERROR_STOP=1"],
+        input=head + sql,
+        text=True,
+        check=True,
+        stdout=subprocess.PIPE,
+    )
     return torch.tensor(json.loads(out.stdout))
 
 
 def in_twin(model, pairs, rounding):
     prompter = twin.Prompter(model.meta)
-    seqs = [np.array(prompter.prefix(q) + prompter.plain(x) + prompter.suffix_ids) for q, x in pairs]
+    seqs = [
+        np.array(prompter.prefix(q) + prompter.plain(x) + prompter.suffix_ids) for q, x in pairs
+    ]
     weights = model.weights(rounding=rounding)
     part = [twin.pool(*model.read(twin.Packed([s], model.k, "cpu"), weights)) for s in seqs]
     return torch.cat(part)
@@ -65,8 +77,10 @@ def main():
     for name, rounding in (("as they are", None), ("rounded to Q8_0", gguf_io.round_q8_0)):
         cosine = (engine * in_twin(model, pairs, rounding)).sum(1)
         worst.append(cosine.min().item())
-        print(f"{len(pairs)} texts, merged weights {name}: cosine at least {cosine.min():.6f},",
-              f"mean {cosine.mean():.6f}")
+        print(
+            f"{len(pairs)} texts, merged weights {name}: cosine at least {cosine.min():.6f},",
+            f"mean {cosine.mean():.6f}",
+        )
     sys.exit(worst[0] < AT_LEAST)
 
 

@@ -117,17 +117,33 @@ def dequantise(buf, offset, n, kind):
     raise ValueError(f"tensor type {kind} is not supported")
 
 
-def round_q8_0(x):
-    """x (float32, last axis divisible by 32) rounded to Q8_0 and back, as the
-    reference quantiser does: d = max|x| / 127 kept as f16, q = round(x / d)."""
+def quantise_q8_0(x):
+    """x (float32, last axis divisible by 32) as the reference quantiser does:
+    scales d = max|x| / 127 as f16 [blocks, 1], whole numbers round(x / d) [blocks, 32]."""
     blocks = np.ascontiguousarray(x, dtype=np.float32).reshape(-1, 32)
     amax = np.abs(blocks).max(axis=1, keepdims=True)
     d = amax / 127.0
     inv = np.where(d > 0, 1.0 / np.where(d > 0, d, 1.0), 0.0)
     y = blocks * inv
     q = np.sign(y) * np.floor(np.abs(y) + 0.5)  # half away from zero, like roundf
-    d16 = d.astype(np.float16).astype(np.float32)
-    return (q * d16).reshape(x.shape).astype(np.float32)
+    return d.astype(np.float16), q
+
+
+def round_q8_0(x):
+    """x rounded to Q8_0 and back."""
+    d, q = quantise_q8_0(x)
+    return (q * d.astype(np.float32)).reshape(x.shape).astype(np.float32)
+
+
+class Q8:
+    """A tensor to be written as Q8_0."""
+
+    dtype = np.dtype("int8")
+
+    def __init__(self, x):
+        d, q = quantise_q8_0(x)
+        self.shape, self.ndim = x.shape, x.ndim
+        self.body = np.concatenate([d.view(np.uint8), q.astype(np.int8).view(np.uint8)], axis=1)
 
 
 def _pack_string(s):
@@ -137,7 +153,7 @@ def _pack_string(s):
 
 def write(path, meta, tensors, align=32):
     """meta: key -> str | int (u32) | float (f32); tensors: name -> numpy array
-    of float16 or float32."""
+    of float16 or float32, or Q8."""
     out = bytearray()
     out += struct.pack("<4sIQQ", b"GGUF", 3, len(tensors), len(meta))
     for key, value in meta.items():
@@ -150,8 +166,8 @@ def write(path, meta, tensors, align=32):
             out += struct.pack("<If", T_F32, value)
     offset, bodies = 0, []
     for name, array in tensors.items():
-        kind = {"float16": F16, "float32": F32}[array.dtype.name]
-        body = np.ascontiguousarray(array).tobytes()
+        kind = {"float16": F16, "float32": F32, "int8": Q8_0}[array.dtype.name]
+        body = np.ascontiguousarray(array.body if kind == Q8_0 else array).tobytes()
         out += _pack_string(name) + struct.pack("<I", array.ndim)
         out += struct.pack(f"<{array.ndim}Q", *reversed(array.shape))
         out += struct.pack("<IQ", kind, offset)
