@@ -2,7 +2,7 @@
 #
 ## make                build instemb.so and instemb_engine.so
 ## make install        install the extension               (root; PG_CONFIG=... picks the server)
-## make model          fetch the default model, check it, put it into $SHAREDIR/instemb
+## make model          fetch the base model, merge the adapter, put both into $SHAREDIR/instemb
 ## make demo           everything from nothing: packages, build, server, 1,134 products, queries
 ## make demo-stop      stop the server that the demo left running
 ## make test           every check there is, from nothing, with a summary line
@@ -67,6 +67,11 @@ UNIT_LIBS_test_gemm = -lopenblas
 # train-check, bench-train
 include tests/unit/train.mk
 
+# programs that set-up needs
+$(BUILD)/tools/%: src/tools/%.c $(ENGINE_OBJS)
+	@mkdir -p $(@D)
+	$(ENGINE_CC) $(ENGINE_CFLAGS) $< $(ENGINE_OBJS) -o $@ -lm
+
 # fuzz, fuzz-run, valgrind
 include tests/fuzz/rules.mk
 
@@ -129,8 +134,8 @@ endif
 deps:
 	@tests/deps
 
-model:
-	@model/fetch "$$($(PG_CONFIG) --sharedir)/instemb"
+model: $(BUILD)/tools/merge
+	@model/fetch "$$($(PG_CONFIG) --sharedir)/instemb" $<
 
 demo:
 	@PG_CONFIG='$(PG_CONFIG)' demo/run

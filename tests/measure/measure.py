@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 
-MODEL = "smollm2-135m-instruct"
+MODEL = "smollm2-135m-instemb"
 PRODUCTS = os.path.join(os.path.dirname(__file__), "../../demo/data/products.tsv")
 LONG = "repeat('A light and waterproof tent for four persons. ', 400)"
 

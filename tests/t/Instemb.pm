@@ -15,7 +15,7 @@ our @EXPORT = qw(
   session maps threads signals_blocked
 );
 
-use constant DEFAULT_MODEL => 'smollm2-135m-instruct';
+use constant DEFAULT_MODEL => 'smollm2-135m-instemb';
 
 # Some 4,000 tokens, as SQL: seconds of work for the default model.
 use constant LONG_TEXT => "repeat('A light and waterproof tent for four persons. ', 400)";
