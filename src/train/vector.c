@@ -17,7 +17,7 @@
 #if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__)
 #define FAST __attribute__((optimize("O3"), target_clones("avx512f", "avx2", "default")))
 #else
-#define FAST __attribute__((optimize("O3")))
+#define FAST					/* gcc 12 for ARM fails in its vectoriser */
 #endif
 
 #define LANES 16
