@@ -19,8 +19,9 @@
  * Either prefix or suffix contains {instruction}, once; where it is the suffix,
  * suffix_empty must be there.  prefix, prefix_empty and suffix come together or
  * not at all; files without them get the template of their chat family,
- * recognised by its control tokens.  A placeholder is {name} of lower-case letters and underscores; one
- * that has no meaning where it stands is an error, other braces are literal.
+ * recognised by its control tokens.  A placeholder is {name} of lower-case
+ * letters and underscores; one that has no meaning where it stands is an error,
+ * other braces are literal.
  */
 #ifndef IE_DEFINITION_H
 #define IE_DEFINITION_H

@@ -96,8 +96,7 @@ $s->end;
 SKIP:
 {
 	skip 'the training was over before the cancel', 2 unless -f "$dir/stopped.checkpoint";
-	my $step = progress('stopped', 'step');
-	cmp_ok($step, '<', 60, 'stopped in between');
+	cmp_ok(progress('stopped', 'step'), '<', 60, 'stopped in between');
 	$s->ask(call('instemb_train', 'stopped', 60, ', resume => true'));
 	is(hash('stopped-adapter.gguf'), hash('straight-adapter.gguf'),
 		'resumed, it comes to the same bits');
@@ -156,8 +155,9 @@ $node->safe_psql('postgres', "SELECT pg_cancel_backend($pid)");
 ok(wait_for('background', 'canceled', 3), 'it can be canceled');
 
 # A shutdown stops it with a checkpoint; a crash loses it, but nothing else.
+my $step = progress('background', 'step');
 $node->safe_psql('postgres', call('instemb_train_start', 'background', STEPS, ', resume => true'));
-ok(wait_for('background', 'training', 5), 'a worker resumes');
+ok(wait_for('background', 'training', $step + 2), 'a worker resumes');
 unlink "$dir/background.checkpoint";
 $node->stop('fast');
 ok(-f "$dir/background.checkpoint", 'a shutdown leaves a checkpoint');
