@@ -32,7 +32,8 @@ def machine_line(r):
     m = r["machine"]
     return (f"{m['cpu']} (family {m['family']}; {', '.join(m['flags'])}), {m['processors']} "
             f"processors, {m['memory_gb']} GB; {m['version']}; "
-            f"llama-cpp-python {r['peer']['about']['version']}; {m['date']}.\n")
+            f"llama-cpp-python {r['peer']['about']['version']}; "
+            f"rounds: {len(r['speed']['rows'][0]['ours'])}; {m['date']}.\n")
 
 
 def speed_table(r):
@@ -237,7 +238,7 @@ def results_md(r):
     sections = ["# Speed\n\nWritten by `make bench`; tests/bench/bench.py says what is compared "
                 "with what.\nTokens are the texts' own. Medians of rounds in turns.\n"]
     if "peer" in r:
-        sections += [machine_line(r),
+        sections += [machine_line(r) if "speed" in r else "",
                      "## llama.cpp's settings\n\n100 words, batch, 2 threads. The comparison uses "
                      "the fastest\nof those that give the same embedding (cosine of at least 0.99): "
                      f"{r['peer']['best']['name']}.\n", peer_table(r)]
