@@ -45,8 +45,9 @@ $(BUILD)/%.o: src/%.c $(ENGINE_HDRS)
 	@mkdir -p $(@D)
 	$(ENGINE_CC) $(ENGINE_CFLAGS) -c $< -o $@
 
-instemb_engine.so: $(ENGINE_OBJS)
-	$(ENGINE_CC) -shared -pthread $(if $(SAN),$(ENGINE_OPT),-Wl$(comma)--no-undefined) -o $@ $^ -lm
+instemb_engine.so: $(ENGINE_OBJS) src/engine.map
+	$(ENGINE_CC) -shared -pthread -Wl,--version-script=src/engine.map \
+		$(if $(SAN),$(ENGINE_OPT),-Wl$(comma)--no-undefined) -o $@ $(ENGINE_OBJS) -lm
 
 # ---------------------------------------------------------------- unit tests
 
