@@ -104,6 +104,8 @@ def main():
     sample = int(os.environ.get("SAMPLE") or 0)
     eval_dir = os.environ.get("EVAL_DIR")
     with psycopg.connect(autocommit=True) as conn:
+        # the server may be of an earlier build
+        conn.execute("DROP EXTENSION instemb; CREATE EXTENSION instemb")
         script(conn, "schema.sql")
         loader = sets.Loader(conn, eval_dir, words("SETS"), sample)
         loader.load()
