@@ -38,6 +38,15 @@ WHERE kind = ANY (%s) AND NOT EXISTS (
 ORDER BY n.instruction, length, n.text
 """
 
+# without an instruction nothing is put in front
+SHARED = """
+INSERT INTO embedding
+SELECT %s, e.instruction, e.text, e.e
+FROM embedding e JOIN model m ON m.id = e.model JOIN plain ON plain.id = e.instruction
+WHERE m.hash = %s
+ON CONFLICT DO NOTHING
+"""
+
 # some that are there already, computed once more
 CHANGED = """
 SELECT count(*) FROM (
@@ -172,6 +181,7 @@ class MiniLMModel(Model):
         with open(os.path.join(minilm.folder(), "model.safetensors"), "rb") as f:
             weights = hashlib.sha256(f.read()).hexdigest()
         self.register(conn, f"{weights} {self.name}")
+        self.blind = f"{weights} minilm"
 
     def describe(self):
         return ("sentence-transformers/all-MiniLM-L6-v2, 384 dimensions, 256 tokens at most, "
@@ -179,6 +189,8 @@ class MiniLMModel(Model):
                    "without the instruction"))
 
     def embed(self, conn, kinds, sessions):
+        if self.front:
+            conn.execute(SHARED, [self.id, self.blind])
         rows = self.missing(conn, kinds)
         if not rows:
             return
