@@ -299,8 +299,10 @@ def write(conn, models, eval_dir, sample, out, seconds):
                 [(title, values + [lex]) for title, values, lex in rows])
     mapped = own.sql and draw_map(conn, own, os.path.join(out, "quality-map.svg"))
     lines = verdicts(f, lexical, own.name)
+    only = "".join(f" {name}='{os.environ[name]}'" for name in ("MODELS", "SETS")
+                   if os.environ.get(name))
     parts = ["# What the embeddings are worth",
-             "Written by `make quality" + (" EVAL_DIR=..." if eval_dir else "")
+             "Written by `make quality" + (" EVAL_DIR=..." if eval_dir else "") + only
              + (f" SAMPLE={sample}" if sample else "") + f"` in {seconds / 60:.0f} minutes"
              " (embeddings that a run before it left are not computed again).  All embeddings of"
              " ours are computed by SQL's `instemb()`."]
