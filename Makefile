@@ -32,7 +32,7 @@ PGXS := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
 
 ENGINE_CC ?= gcc
 ENGINE_SRCS = $(wildcard src/base/*.c src/math/*.c src/model/*.c src/train/*.c) src/engine.c
-ENGINE_HDRS = $(wildcard src/*.h src/base/*.h src/math/*.h src/model/*.h src/train/*.h)
+ENGINE_HDRS = $(wildcard src/*.h src/base/*.h src/math/*.h src/model/*.h src/train/*.h src/tools/*.h)
 VARIANT = $(if $(SAN),asan,release)
 BUILD = build/$(VARIANT)
 ENGINE_OBJS = $(ENGINE_SRCS:src/%.c=$(BUILD)/%.o)

@@ -7,6 +7,7 @@
  * place by rename: servers may have the old one mapped.
  */
 #include "instemb.h"
+#include "tools/heap.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,20 +16,6 @@
 #include <unistd.h>
 
 #define SHA256_HEX_SIZE 65
-
-static void *
-host_alloc(void *arg, size_t size)
-{
-	(void) arg;
-	return malloc(size);
-}
-
-static void
-host_free(void *arg, void *p)
-{
-	(void) arg;
-	free(p);
-}
 
 static int
 fail(const ie_error *err)
@@ -94,7 +81,7 @@ install(const ie_host *host, const char *base, const char *adapter, const char *
 int
 main(int argc, char **argv)
 {
-	const ie_host host = {.alloc = host_alloc, .free = host_free};
+	const ie_host host = {.alloc = heap_alloc, .free = heap_free};
 	char		base[SHA256_HEX_SIZE];
 	char		adapter[SHA256_HEX_SIZE];
 	ie_error	err = {0};

@@ -10,6 +10,7 @@
  * rounds each.
  */
 #include "instemb.h"
+#include "tools/heap.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,20 +19,6 @@
 
 #define MAX_WORDS 300
 #define BATCH 32
-
-static void *
-host_alloc(void *arg, size_t size)
-{
-	(void) arg;
-	return malloc(size);
-}
-
-static void
-host_free(void *arg, void *p)
-{
-	(void) arg;
-	free(p);
-}
 
 static double
 now_ms(clockid_t clock)
@@ -167,7 +154,7 @@ main(int argc, char **argv)
 	static const size_t lengths[] = {10, 40, 100, 300};
 	static bench b;
 	poll_gap	gap = {0};
-	const ie_host host = {&gap, host_alloc, host_free, host_should_stop};
+	const ie_host host = {&gap, heap_alloc, heap_free, host_should_stop};
 	ie_session_config config = {.n_threads = 1, .prefix_cache_bytes = 16u << 20};
 	const long	kb0 = private_kb();
 	ie_model   *model = NULL;

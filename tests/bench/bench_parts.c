@@ -11,6 +11,7 @@
  */
 #include "model/session.h"
 #include "base/cpu.h"
+#include "tools/heap.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -118,20 +119,6 @@ timed_pack_for(const ie_type_traits *type, bool f32)
 
 /* -------------------------------------------------------------------- texts */
 
-static void *
-host_alloc(void *arg, size_t size)
-{
-	(void) arg;
-	return malloc(size);
-}
-
-static void
-host_free(void *arg, void *p)
-{
-	(void) arg;
-	free(p);
-}
-
 static void
 check(ie_code code, const ie_error *err)
 {
@@ -212,7 +199,7 @@ print_levels(void)
 int
 main(int argc, char **argv)
 {
-	const ie_host host = {NULL, host_alloc, host_free, NULL};
+	const ie_host host = {NULL, heap_alloc, heap_free, NULL};
 	static char buffer[N_TEXTS][MAX_WORDS * 8];
 	const ie_session_config config = {.n_threads = 1, .prefix_cache_bytes = 16u << 20};
 	ie_text		texts[N_TEXTS];

@@ -10,6 +10,7 @@
  * bench_train.py does the same with the torch twin.
  */
 #include "instemb.h"
+#include "tools/heap.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,20 +18,6 @@
 #include <time.h>
 
 #define TEXT_BYTES 65536
-
-static void *
-host_alloc(void *arg, size_t size)
-{
-	(void) arg;
-	return malloc(size);
-}
-
-static void
-host_free(void *arg, void *p)
-{
-	(void) arg;
-	free(p);
-}
 
 static double
 seconds(clockid_t clock)
@@ -78,7 +65,7 @@ count_tokens(const ie_model *model, const char *text, size_t len)
 
 	check(ie_tokenize(model, (ie_text) {text, len}, &ids, &n, &err), &err);
 	if (n > 0)
-		host_free(NULL, ids);
+		heap_free(NULL, ids);
 	return n;
 }
 
@@ -143,7 +130,7 @@ int
 main(int argc, char **argv)
 {
 	poll_gap	gap = {0};
-	const ie_host host = {&gap, host_alloc, host_free, host_should_stop};
+	const ie_host host = {&gap, heap_alloc, heap_free, host_should_stop};
 	ie_train_config config;
 	ie_train_progress p;
 	ie_model   *model;

@@ -6,27 +6,14 @@
 
 #include "base/bytes.h"
 #include "model/gguf.h"
+#include "tools/heap.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 static const char magic[8] = "IEGOLD1\n";
 
-static void *
-host_alloc(void *arg, size_t size)
-{
-	(void) arg;
-	return malloc(size);
-}
-
-static void
-host_free(void *arg, void *p)
-{
-	(void) arg;
-	free(p);
-}
-
-const ie_host golden_host = {NULL, host_alloc, host_free, NULL};
+const ie_host golden_host = {NULL, heap_alloc, heap_free, NULL};
 
 static bool
 read_text(ie_reader *r, ie_text *text)
