@@ -56,18 +56,27 @@ set_latches(void)
 	}
 }
 
-bool
-queue_start_worker(Oid database, Oid tablespace)
+/* A worker of ours: "instemb NAME", which runs instemb_NAME_main() */
+static BackgroundWorker
+describe_worker(const char *name)
 {
 	BackgroundWorker worker = {
-		.bgw_name = "instemb worker",
-		.bgw_type = "instemb worker",
 		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
 		.bgw_start_time = BgWorkerStart_RecoveryFinished,
 		.bgw_restart_time = RESTART_SECONDS,
-		.bgw_library_name = "instemb",
-		.bgw_function_name = "instemb_worker_main"
+		.bgw_library_name = "instemb"
 	};
+
+	snprintf(worker.bgw_name, sizeof(worker.bgw_name), "instemb %s", name);
+	snprintf(worker.bgw_type, sizeof(worker.bgw_type), "instemb %s", name);
+	snprintf(worker.bgw_function_name, sizeof(worker.bgw_function_name), "instemb_%s_main", name);
+	return worker;
+}
+
+bool
+queue_start_worker(Oid database, Oid tablespace)
+{
+	BackgroundWorker worker = describe_worker("worker");
 	const WorkerPlace place = {database, tablespace};
 
 	memcpy(worker.bgw_extra, &place, sizeof(place));
@@ -77,15 +86,7 @@ queue_start_worker(Oid database, Oid tablespace)
 void
 queue_register_launcher(void)
 {
-	BackgroundWorker worker = {
-		.bgw_name = "instemb launcher",
-		.bgw_type = "instemb launcher",
-		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
-		.bgw_start_time = BgWorkerStart_RecoveryFinished,
-		.bgw_restart_time = RESTART_SECONDS,
-		.bgw_library_name = "instemb",
-		.bgw_function_name = "instemb_launcher_main"
-	};
+	BackgroundWorker worker = describe_worker("launcher");
 
 	RegisterBackgroundWorker(&worker);
 }
