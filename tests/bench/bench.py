@@ -16,13 +16,13 @@ import json
 import os
 import re
 import statistics
-import struct
 import subprocess
 import sys
 import tempfile
 import time
 
 import report
+from golden_file import read_golden
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "../measure"))
@@ -345,30 +345,11 @@ def distance():
     return json.loads(run(f"{HERE}/distance", "2" if QUICK else "7"))
 
 
-def read_golden(path):
-    """[(instruction, text, fp32 vector)]: see tests/golden/golden.h"""
-    with open(path, "rb") as f:
-        data = f.read()
-    n_embd, _, n_instructions, n_texts, _ = struct.unpack_from("<5I", data, 72)
-    at, strings = 92, []
-    for _ in range(n_instructions + n_texts):
-        (n,) = struct.unpack_from("<I", data, at)
-        strings.append(data[at + 4:at + 4 + n].decode("utf-8"))
-        at += 4 + n
-    rows = []
-    for instruction in strings[:n_instructions]:
-        mean = struct.unpack_from(f"<{n_embd}f", data, at)
-        at += 4 * n_embd
-        for text in strings[n_instructions:]:
-            less_mean = struct.unpack_from(f"<{n_embd}e", data, at)
-            at += 2 * n_embd
-            rows.append((instruction, text, [x + y for x, y in zip(mean, less_mean)]))
-    return rows
-
-
 def accuracy():
     """The packed model against the fp32 reference that the project carries."""
-    rows = read_golden(f"tests/golden/{BASE}.golden")[:40 if QUICK else 1000]
+    instructions, texts, vectors = read_golden(f"tests/golden/{BASE}.golden")
+    rows = [(instruction, text, vector) for instruction, per_text in zip(instructions, vectors)
+            for text, vector in zip(texts, per_text)][:40 if QUICK else 1000]
     s = Session("cache_size = 0")
     cosines = []
     for instruction, text, expected in rows:

@@ -20,12 +20,13 @@ one file agree, or one of them reads it wrongly.
 Needs requirements-peer.txt; the package compiles llama.cpp for this machine.
 """
 import json
-import struct
 import sys
 import time
 
 import llama_cpp as L
 import numpy as np
+
+from golden_file import read_golden
 
 PREFIX = "<|im_start|>user\n{}\n\n"
 PREFIX_EMPTY = "<|im_start|>user\n"
@@ -155,25 +156,6 @@ def convert(source, type_name, target):
         sys.exit(f"{source} could not be converted to {type_name}")
 
 
-def read_golden(path):
-    """(instructions, texts, vectors [instruction, text, C])"""
-    with open(path, "rb") as f:
-        data = f.read()
-    n_embd, _, n_instructions, n_texts, _ = struct.unpack_from("<5I", data, 72)
-    at, strings = 92, []
-    for _ in range(n_instructions + n_texts):
-        (n,) = struct.unpack_from("<I", data, at)
-        strings.append(data[at + 4:at + 4 + n].decode("utf-8"))
-        at += 4 + n
-    vectors = []
-    for _ in range(n_instructions):
-        mean = np.frombuffer(data, "<f4", n_embd, at)
-        less_mean = np.frombuffer(data, "<f2", n_texts * n_embd, at + 4 * n_embd)
-        vectors.append(mean + less_mean.astype(np.float32).reshape(n_texts, n_embd))
-        at += 4 * n_embd + 2 * n_texts * n_embd
-    return strings[:n_instructions], strings[n_instructions:], np.array(vectors)
-
-
 def nearest(x):
     sims = x @ x.T
     np.fill_diagonal(sims, -2)
@@ -182,6 +164,7 @@ def nearest(x):
 
 def check(path, golden, n_texts):
     instructions, texts, expected = read_golden(golden)
+    expected = np.array(expected, np.float32)
     chosen = range(0, len(texts), max(1, len(texts) // n_texts)) if n_texts else range(len(texts))
     n_seq = 8
     peer = Peer(load(path), 2, n_seq, 2048)
