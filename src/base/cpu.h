@@ -10,7 +10,8 @@
 
 /*
  * Levels are ordered by speed.  A machine may lack one below another that it
- * has: AVX-512 VNNI is older than AVX-VNNI.  Each has every feature that its kernels' target() attribute names.
+ * has: AVX-512 VNNI is older than AVX-VNNI.  Each has every feature that its
+ * kernels' target() attribute names.
  */
 typedef enum ie_cpu_level_id
 {

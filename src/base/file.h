@@ -18,7 +18,9 @@ typedef struct ie_mapping
  * Map a regular file.  The descriptor is closed again (a mapping outlives it).
  * The file must never be truncated while mapped (SIGBUS): models are replaced
  * by rename.  What has to be read is asked for in huge pages, which take far
- * fewer page faults, where the kernel has them for files.  Errors: IE_IO; IE_FORMAT if it is empty or not a regular file.
+ * fewer page faults, where the kernel has them for files.
+ *
+ * Errors: IE_IO; IE_FORMAT if it is empty or not a regular file.
  */
 ie_code		ie_map_file(const char *path, ie_mapping *map, ie_error *err);
 void		ie_unmap_file(ie_mapping *map); /* idempotent */
