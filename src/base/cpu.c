@@ -11,13 +11,15 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #elif defined(__aarch64__)
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
 #endif
 
 static const char *const level_names[IE_CPU_N_LEVELS] = {
-	"ref", "avx2", "avxvnni", "avx512vnni", "dotprod"
+	"ref", "avx2", "avxvnni", "avx512vnni", "amx", "dotprod"
 };
 
 #if defined(__x86_64__)
@@ -44,6 +46,31 @@ has_avxvnni(void)
 
 	return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax & (1u << 4)) != 0;
 }
+
+#define ARCH_REQ_XCOMP_PERM 0x1023
+#define XFEATURE_XTILEDATA 18
+#define XCR0_TILES ((1u << 17) | (1u << XFEATURE_XTILEDATA))
+
+/*
+ * AMX with 8-bit integers: the processor has it, the operating system saves its
+ * registers and lets this process use them (Linux, Documentation/arch/x86/xstate.rst).
+ */
+static bool
+has_amx(void)
+{
+	unsigned int eax,
+				ebx,
+				ecx,
+				edx,
+				xcr0;
+
+	if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0 ||
+		(edx & (1u << 24)) == 0 || (edx & (1u << 25)) == 0)
+		return false;
+	__asm__ volatile ("xgetbv" : "=a" (xcr0), "=d" (edx) : "c" (0));
+	return (xcr0 & XCR0_TILES) == XCR0_TILES &&
+		syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+}
 #endif
 
 bool
@@ -53,6 +80,8 @@ ie_cpu_has(ie_cpu_level_id level)
 	__builtin_cpu_init();
 	switch (level)
 	{
+		case IE_CPU_AMX:
+			return ie_cpu_has(IE_CPU_AVX512VNNI) && has_amx();
 		case IE_CPU_AVX512VNNI:
 			return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
 				__builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&

@@ -12,15 +12,21 @@
  * threads on 2 processors, tokens/s: 1 thread 1,711, libgomp 1,592, this 2,764;
  * of 128 rows 2,463, 2,869 and 4,130.)
  */
+#define _GNU_SOURCE				/* RUSAGE_THREAD */
+
 #include "base/parallel.h"
 
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/resource.h>
 
 #define PATIENCE 4000			/* looks, about 40 microseconds */
 #define SULK 64					/* waits without looking after one in vain */
+
+#define CROWD_EVERY 16			/* regions from one look at the processors to the next */
+#define CROWD_PAUSE 128			/* regions done alone after one that found them crowded */
 
 /* A number that threads wait for to change */
 typedef struct signpost
@@ -174,6 +180,31 @@ start_team(int n_threads)
 	pthread_sigmask(SIG_SETMASK, &saved, NULL);
 }
 
+/*
+ * Do more threads want to run than there are processors?  Then this one has been
+ * put off its own lately, and a team would wait for its turns: 8 sessions of 2
+ * threads on 2 processors did 0.86 of what 8 sessions of 1 thread do.
+ */
+static bool
+crowded(void)
+{
+	static long n_put_off = -1; /* of the calling thread, so far */
+	static unsigned int n_regions;
+	static unsigned int pause;	/* regions still to be done alone */
+	struct rusage usage;
+
+	if (n_regions++ % CROWD_EVERY == 0 && getrusage(RUSAGE_THREAD, &usage) == 0)
+	{
+		if (n_put_off >= 0 && usage.ru_nivcsw != n_put_off)
+			pause = CROWD_PAUSE;
+		n_put_off = usage.ru_nivcsw;
+	}
+	if (pause == 0)
+		return false;
+	pause--;
+	return true;
+}
+
 void
 ie_parallel_for(int n_threads, size_t n_tasks, ie_task_fn fn, void *arg)
 {
@@ -190,6 +221,11 @@ ie_parallel_for(int n_threads, size_t n_tasks, ie_task_fn fn, void *arg)
 	{
 		start_team(n_threads);
 		wanted = n_threads;
+	}
+	if (crowded())
+	{
+		fn(arg, 0, n_tasks, 0);
+		return;
 	}
 	team.work = (task_range)
 	{

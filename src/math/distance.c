@@ -151,6 +151,7 @@ sums_first(const float *a, const float *b, size_t n)
 #if defined(__x86_64__)
 	switch (ie_cpu_detect())
 	{
+		case IE_CPU_AMX:
 		case IE_CPU_AVX512VNNI:
 			fn = sums_avx512;
 			break;

@@ -93,6 +93,7 @@ extern const ie_kernels ie_kernels_ref;
 extern const ie_kernels ie_kernels_avx2;
 extern const ie_kernels ie_kernels_avxvnni;
 extern const ie_kernels ie_kernels_avx512;
+extern const ie_kernels ie_kernels_amx;
 extern const ie_kernels ie_kernels_neon;
 
 ie_pack		ie_pack_for_ref(const ie_type_traits *type, bool f32);
@@ -121,5 +122,10 @@ void		ie_avx512_panel_s8(const ie_panel_block *panel, const ie_qrows *x, size_t 
 							   const ie_panel_args *args);
 void		ie_avx512_panel_f32(const float *w, size_t n_in, const float *x, size_t ldx, size_t T,
 								const ie_panel_args *args);
+
+void		ie_amx_panel_u8(const ie_panel_block *panel, const ie_qrows *x, size_t T,
+							const ie_panel_args *args);
+void		ie_amx_panel_s8(const ie_panel_block *panel, const ie_qrows *x, size_t T,
+							const ie_panel_args *args);
 
 #endif							/* IE_KERNEL_TABLES_H */

@@ -11,6 +11,7 @@ static const ie_kernels *const tables[IE_CPU_N_LEVELS] = {
 	[IE_CPU_AVX2] = &ie_kernels_avx2,
 	[IE_CPU_AVXVNNI] = &ie_kernels_avxvnni,
 	[IE_CPU_AVX512VNNI] = &ie_kernels_avx512,
+	[IE_CPU_AMX] = &ie_kernels_amx,
 #elif defined(__aarch64__)
 	[IE_CPU_DOTPROD] = &ie_kernels_neon,
 #endif

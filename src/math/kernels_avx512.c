@@ -1,6 +1,7 @@
 /*
  * kernels_avx512.c
- *	  Norm, activation, attention for AVX-512, and the table of this level.
+ *	  Norm, activation, attention for AVX-512, and the tables of this level
+ *	  and of AMX, which differ in products alone.
  *	  Quantising, rotation and packing are AVX2's: they move more than they
  *	  compute, and gain nothing here.
  */
@@ -270,6 +271,20 @@ const ie_kernels ie_kernels_avx512 = {
 	.quantize_rows = ie_avx2_quantize_rows,
 	.panel_u8 = ie_avx512_panel_u8,
 	.panel_s8 = ie_avx512_panel_s8,
+	.panel_f32 = ie_avx512_panel_f32,
+	.rms_norm = avx512_rms_norm,
+	.silu_mul = avx512_silu_mul,
+	.rope = ie_avx2_rope,
+	.attend = avx512_attend,
+	.dot = avx512_dot,
+	.pack_for = ie_pack_for_avx2
+};
+
+const ie_kernels ie_kernels_amx = {
+	.level = IE_CPU_AMX,
+	.quantize_rows = ie_avx2_quantize_rows,
+	.panel_u8 = ie_amx_panel_u8,
+	.panel_s8 = ie_amx_panel_s8,
 	.panel_f32 = ie_avx512_panel_f32,
 	.rms_norm = avx512_rms_norm,
 	.silu_mul = avx512_silu_mul,

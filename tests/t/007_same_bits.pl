@@ -67,13 +67,13 @@ sub digests
 
 my %expected;
 my %seen;
-foreach my $level ('ref', 'avx2', 'avxvnni', 'avx512vnni')
+foreach my $level ('ref', 'avx2', 'avxvnni', 'avx512vnni', 'amx')
 {
 	local $ENV{INSTEMB_CPU} = $level;
 	$node->restart;
 	my $s = session($node);
 	$s->ask("SELECT instemb('a', 'b', 'tiny')");
-	my ($actual) = $s->ask('SELECT instemb_version()') =~ /\b(ref|avx2|avxvnni|avx512vnni)\b/;
+	my ($actual) = $s->ask('SELECT instemb_version()') =~ /\b(ref|avx2|avxvnni|avx512vnni|amx)\b/;
 	$s->quit;
 	if (!defined $actual || $actual ne $level)
 	{

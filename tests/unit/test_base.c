@@ -252,7 +252,7 @@ static void
 test_cpu(void)
 {
 	static const char *const names[IE_CPU_N_LEVELS] = {
-		"ref", "avx2", "avxvnni", "avx512vnni", "dotprod"
+		"ref", "avx2", "avxvnni", "avx512vnni", "amx", "dotprod"
 	};
 	ie_cpu_level_id highest = IE_CPU_REF;
 	ie_cpu_level_id best;

@@ -6,6 +6,10 @@
  */
 #include "math_test.h"
 
+#if defined(__x86_64__)
+#include "amx_emulated.h"
+#endif
+
 static uint64_t seed;
 static const ie_kernels *ref;
 
@@ -434,6 +438,26 @@ fast_level(const ie_kernels *k)
 	fast_packs(k);
 }
 
+/* AMX's products, in memory */
+static void
+emulated_amx(void)
+{
+#if defined(__x86_64__)
+	const ie_kernels *avx512 = ie_kernels_get(IE_CPU_AVX512VNNI);
+	ie_kernels	k;
+
+	if (avx512 == NULL)
+	{
+		printf("# skipped: emulated tiles need AVX-512 beside them\n");
+		return;
+	}
+	k = *avx512;
+	k.panel_u8 = emulated_panel_u8;
+	k.panel_s8 = emulated_panel_s8;
+	fast_products(&k);
+#endif
+}
+
 int
 main(void)
 {
@@ -446,5 +470,6 @@ main(void)
 		ref_pack(types[i], true);
 	}
 	for_each_fast_level(fast_level);
+	emulated_amx();
 	return test_end("panels");
 }
