@@ -11,6 +11,7 @@ import re
 from collections import Counter, defaultdict
 
 from derive_shared import (
+    ACT,
     ASKED,
     BAD,
     GOOD,
@@ -20,6 +21,8 @@ from derive_shared import (
     PLEASED,
     POLARITY,
     SENT,
+    SERVICE,
+    STOP,
     TOPIC,
     WANTED,
     Keywords,
@@ -193,9 +196,10 @@ def yes_no(triples, rng, attribute):
             other = value if yes else rng.choice(values[name])
             if not yes and other.lower() == value.lower():
                 continue
-            yield "yesno", f"Is the {name} {other}?", x, (
-                "yes" if yes else "no"
-            ), None, f"is {name} {other}"
+            answer = "yes" if yes else "no"
+            if rng.random() < 0.5:  # with its reason
+                answer += f", it is {value}"
+            yield "yesno", f"Is the {name} {other}?", x, answer, None, f"is {name} {other}"
         if source == "sgd" and rng.random() < 0.5:
             yes = rng.random() < 0.5
             name = pairs[0][0] if yes else rng.choice(slots)
@@ -272,6 +276,25 @@ def products(triples, rng, attribute):
         if len(query) > 4:
             yield "product", rng.choice(WANTED), query, None, f"prd{i}", "product"
             yield "product", rng.choice(OFFERED), x, None, f"prd{i}", "product"
+    yield from phrases(sorted(by_text), rng)
+
+
+def phrases(titles, rng):
+    """What a shopper types: one to three words in a row that a few titles
+    share, against those titles."""
+    having = defaultdict(list)
+    for x in titles:
+        w = re.findall(r"[a-z][a-z0-9-]+", re.split(r"[.,;(]", x)[0].lower())
+        found = {" ".join(w[i : i + n]) for n in (1, 2, 3) for i in range(len(w) - n + 1)}
+        for phrase in sorted(found):
+            if not set(phrase.split()) & STOP:
+                having[phrase].append(x)
+    for phrase, some in sorted(having.items()):
+        if 3 <= len(some) <= 60 and len(phrase) > 3:
+            for q in rng.sample(WANTED, 4):
+                yield "product", q, phrase, None, f"phr {phrase}", "product"
+            for x in rng.sample(some, min(6, len(some))):
+                yield "product", rng.choice(OFFERED), x, None, f"phr {phrase}", "product"
 
 
 def all_rows(triples, rng, attribute):

@@ -31,27 +31,38 @@ FAMILY = {
     "mams": "mams",
     "fewrel_semeval": "relation",
 }
+# What the user does in a turn and which service it concerns: a family of its
+# own, as among the many slots of SGD these two would hardly be drawn.
+TURN = (
+    "What is the purpose of the user's message?",
+    "What is the user doing in this message?",
+    "What is this message about?",
+    "What kind of business should handle this request?",
+    "Which kind of service is the user talking about?",
+    "Which domain does the request belong to?",
+)
 # Share of groups drawn from each family, and how its groups are made.
 SHARE = {
-    "qa": (30, "text"),
+    "qa": (38, "text"),
     "qamr": (6, "text"),
-    "sgd": (10, "cluster"),
+    "sgd": (8, "cluster"),
+    "turn": (8, "cluster"),
     "emotion": (5, "cluster"),
-    "product": (9, "cluster"),
-    "ner": (5, "cluster"),
-    "booking": (4, "cluster"),
-    "mams": (4, "cluster"),
+    "product": (8, "cluster"),
+    "ner": (4, "cluster"),
+    "booking": (3, "cluster"),
+    "mams": (5, "cluster"),
     "relation": (2, "cluster"),
-    "sim": (8, "pair"),
-    "retrieve": (4, "pair"),
-    "dropout": (8, "pair"),
-    "topic": (6, "pair"),
+    "sim": (6, "pair"),
+    "retrieve": (5, "pair"),
+    "dropout": (6, "pair"),
+    "topic": (8, "pair"),
     "style": (6, "cluster"),
     "manner": (6, "cluster"),
-    "feel": (4, "cluster"),
+    "feel": (5, "cluster"),
     "asked": (3, "cluster"),
-    "yesno": (7, "text"),
-    "wanted": (3, "pair"),
+    "yesno": (8, "text"),
+    "wanted": (8, "pair"),
 }
 DERIVED = (
     "sim",
@@ -69,18 +80,17 @@ SETS = [
     set(x)
     for x in (
         derive.INTENT,
-        ["What is the purpose of the user's message?", "What is the user doing in this message?"],
-        [
-            "What is this message about?",
-            "What kind of business should handle this request?",
-            "Which kind of service is the user talking about?",
-            "Which domain does the request belong to?",
-        ],
+        derive.ACT,
+        derive.SERVICE,
         [
             "What emotion does the writer express?",
             "Which feeling does this comment show?",
             "What is the emotional tone of the text?",
             "How does the writer feel?",
+            "Which mood is this?",
+            "Describe the feeling.",
+            "What does the commenter feel?",
+            "Mood of the comment:",
         ],
         [
             "Which people are mentioned?",
@@ -101,7 +111,15 @@ SETS = [
         ["How many people is the booking for?", "What is the party size?"],
         ["When should the table be reserved?", "What time is the booking for?"],
         ["Which date is mentioned?", "What day is the booking for?"],
-        ["Which category does the product belong to?", "What kind of product is this?"],
+        [
+            "Which category does the product belong to?",
+            "What kind of product is this?",
+            "Name the type of item.",
+            "In which department of a shop is it found?",
+            "What sort of article is described?",
+            "Kind of product:",
+            "Tell me what this item is.",
+        ],
         [
             "Which company makes this product?",
             "Brand?",
@@ -175,6 +193,7 @@ def reword(q):
         f"{bare}, in short?",
         q.upper() if len(q) < 40 else low,
     ]
+    out += [x for same in SETS if q in same for x in sorted(same)]
     m = re.match(r"(?i)what is the (.+)\?$", q)
     if m:
         out += [f"{v} the {m.group(1)}." for v in ("Give", "State", "Extract", "Determine")]
@@ -210,6 +229,8 @@ def build(triples_path, base_path, out_path, seed, eval_dir, max_text=400):
     rows = []
     for t in triples:
         family = FAMILY.get(t["source"]) or ("ner" if t["source"].startswith("ner_") else "qa")
+        if family == "sgd" and t["instruction"] in TURN:
+            family = "turn"
         rows.append(
             (family, t["instruction"].strip(), t["input"], t["output"].strip(), None, cluster(t))
         )

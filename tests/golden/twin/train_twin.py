@@ -34,6 +34,7 @@ def options():
     p.add_argument("base")
     p.add_argument("data")
     p.add_argument("--out", default="adapter.gguf")
+    p.add_argument("--init", default=None, help="adapter to go on from, with a fresh optimiser")
     p.add_argument("--log", default=None, help="loss log, JSON lines")
     p.add_argument("--eval", default=None, help="tokenised development sets (eval_twin.py prepare)")
     p.add_argument("--queue", default=None, help="JSON list of {name, option: value ...}")
@@ -384,9 +385,12 @@ def main():
     o.sha256 = o.sha256 or gguf_io.sha256(o.base)
     if o.queue:
         return run_queue(o, parser)
-    model = twin.Twin(
-        o.base, o.rank, o.k, o.alpha, o.layers, torch.bfloat16 if o.bf16 else torch.float32
-    ).move(o.device)
+    dtype = torch.bfloat16 if o.bf16 else torch.float32
+    if o.init:
+        model = adapter.load_twin(o.base, o.init, dtype, o.layers)
+    else:
+        model = twin.Twin(o.base, o.rank, o.k, o.alpha, o.layers, dtype)
+    model.move(o.device)
     if o.compile:
         model.compile()
     s = train(model, o, log=lambda *a: print(*a, flush=True))
