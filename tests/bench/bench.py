@@ -3,8 +3,8 @@
 
     bench.py [PART...]      all parts, or some; needs PGHOST and the like (tests/with-cluster)
 
-Environment: BENCH_PYTHON, with requirements-peer.txt; BENCH_BIN, the folder of peak
-and bench_parts; BENCH_MODEL, the model file; QUICK=1 for one round instead
+Environment: BENCH_PYTHON, with requirements-peer.txt; BENCH_BIN, the folder of peak,
+bench_parts and bench_embed; BENCH_MODEL, the model file; QUICK=1 for one round instead
 of three.  Each part stores its results in build/bench/results.json as soon as it is
 done, and report.py makes the tables of all that is there.
 
@@ -231,6 +231,31 @@ def share():
     return {"rows": rows}
 
 
+def steps():
+    """What each step brings: 100 words in the engine, and reuse of the instruction in SQL."""
+    levels = run(f"{BIN}/bench_parts", "--levels").split()
+    cases = [(f"kernels: {level}", level, MODEL, "1", 1) for level in levels]
+    cases += [("packed file", levels[-1], packed_file(), "1", 1),
+              ("packed passes of 32 texts", levels[-1], packed_file(), "1", 32),
+              ("a second thread", levels[-1], packed_file(), "2", 32)]
+    rows = []
+    for name, level, model, threads, batch in cases:
+        out = run("env", f"INSTEMB_CPU={level}", f"{BIN}/bench_embed", model, threads,
+                  "auto", "100")
+        line = re.search(rf"^ +100 +{batch} +.*$", out, re.M).group(0).split()
+        rows.append({"step": name, "level": level, "rate": float(line[5])})
+        print(rows[-1], flush=True)
+    ours = Ours()
+    other = [f"concat('{INSTRUCTION} ', id)", f"'{INSTRUCTION}'"]
+    reuse = [[], []]
+    for _ in range(ROUNDS):
+        for i, instruction in enumerate(other):
+            reuse[i].append(ours.session.ms(
+                f"count(instemb(t, {instruction}, '{NAME}')) FROM input WHERE words = 10"))
+    ours.close()
+    return {"rows": rows, "reuse": [N_TEXTS[10] / median(ms) * 1e3 for ms in reuse]}
+
+
 def pgbench(clients, threads, seconds, words=40):
     """Single-row statements, from so many connections: rows/s."""
     with tempfile.NamedTemporaryFile("w", suffix=".sql") as script:
@@ -362,8 +387,8 @@ def accuracy():
     return result
 
 
-PARTS = {f.__name__: f for f in (peer, speed, share, retrieval, concurrency, first_call, memory,
-                                 array, distance, accuracy)}
+PARTS = {f.__name__: f for f in (peer, speed, share, steps, retrieval, concurrency, first_call,
+                                 memory, array, distance, accuracy)}
 
 
 # ------------------------------------------------------------------------ main

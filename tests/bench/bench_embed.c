@@ -1,13 +1,14 @@
 /*
  * bench_embed.c
- *	  What embedding costs, engine alone:  bench_embed MODEL [THREADS [f32]]
+ *	  What embedding costs, engine alone:
+ *	  bench_embed MODEL [THREADS [auto|f32 [WORDS]]]
  *
  * Prints opening time, the first call's extra, private memory, then for texts
- * of several lengths, one per call and in batches, milliseconds per text and
- * tokens per second (positions computed; the instruction is reused), and how
- * long a cancel would have had to wait at most.  CPU columns count the time of
- * all threads, and hardly depend on what else the machine does; best of some
- * rounds each.
+ * of several lengths (or of WORDS words alone), one per call and in batches,
+ * milliseconds per text and tokens per second (positions computed; the
+ * instruction is reused), and how long a cancel would have had to wait at most.
+ * CPU columns count the time of all threads, and hardly depend on what else the
+ * machine does; best of some rounds each.
  */
 #include "instemb.h"
 #include "tools/heap.h"
@@ -165,7 +166,7 @@ main(int argc, char **argv)
 
 	if (argc < 2)
 	{
-		fprintf(stderr, "usage: bench_embed MODEL [THREADS [f32]]\n");
+		fprintf(stderr, "usage: bench_embed MODEL [THREADS [auto|f32 [WORDS]]]\n");
 		return 2;
 	}
 	if (argc > 2)
@@ -206,6 +207,8 @@ main(int argc, char **argv)
 		   "tokens/s", "per cpu s");
 	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++)
 	{
+		if (argc > 4 && (size_t) atoi(argv[4]) != lengths[i])
+			continue;
 		measure(&b, lengths[i], 1);
 		measure(&b, lengths[i], BATCH);
 	}

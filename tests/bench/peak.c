@@ -10,6 +10,7 @@
  */
 #include "base/cpu.h"
 
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,6 +77,26 @@ loop_avx512vnni(void)
 	return 12 * 64;
 }
 
+/* Tiles of 16 x 16 sums over 64 columns, as full as they can be, in four chains */
+static double
+loop_amx(void)
+{
+	static const struct
+	{
+		uint8_t		palette;
+		uint8_t		reserved[15];
+		uint16_t	row_bytes[16];
+		uint8_t		n_rows[16];
+	}			config = {1, {0}, {64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16}};
+
+	__asm__ volatile ("ldtilecfg %0" : : "m" (config));
+	for (long i = 0; i < N_ROUNDS / 10; i++)
+		__asm__ volatile ("tdpbssd %tmm5, %tmm4, %tmm0\n\t" "tdpbssd %tmm5, %tmm4, %tmm1\n\t"
+						  "tdpbssd %tmm5, %tmm4, %tmm2\n\t" "tdpbssd %tmm5, %tmm4, %tmm3\n\t");
+	__asm__ volatile ("tilerelease");
+	return 4.0 * 16 * 16 * 64 / 10;
+}
+
 #endif
 
 static const struct
@@ -89,6 +110,7 @@ static const struct
 	{"avx2", IE_CPU_AVX2, loop_avx2},
 	{"avxvnni", IE_CPU_AVXVNNI, loop_avxvnni},
 	{"avx512vnni", IE_CPU_AVX512VNNI, loop_avx512vnni},
+	{"amx", IE_CPU_AMX, loop_amx},
 #endif
 };
 

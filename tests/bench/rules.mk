@@ -5,7 +5,7 @@
 ## make bench-kernels  speed of matrix products at each level of the machine
 ## make bench-embed    what an embedding costs in the engine  (MODEL=file, THREADS=2)
 
-BENCH_BINS = $(BUILD)/bench/peak $(BUILD)/bench/bench_parts
+BENCH_BINS = $(BUILD)/bench/peak $(BUILD)/bench/bench_parts $(BUILD)/bench/bench_embed
 
 $(BUILD)/bench/%: tests/bench/%.c $(ENGINE_OBJS)
 	@mkdir -p $(@D)
