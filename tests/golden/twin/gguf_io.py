@@ -42,6 +42,7 @@ class Reader:
             key = self._string()
             (kind,) = struct.unpack("<I", self._take(4))
             self.meta[key] = self._value(kind)
+        self.head = n_kv, self.buf[24 : self.pos].tobytes()  # as they lie in the file
         raw = []
         for _ in range(n_tensors):
             name = self._string()
@@ -151,11 +152,12 @@ def _pack_string(s):
     return struct.pack("<Q", len(b)) + b
 
 
-def write(path, meta, tensors, align=32):
+def write(path, meta, tensors, align=32, head=(0, b"")):
     """meta: key -> str | int (u32) | float (f32); tensors: name -> numpy array
-    of float16 or float32, or Q8."""
+    of float16 or float32, or Q8; head: a Reader's, whose keys come before meta's."""
     out = bytearray()
-    out += struct.pack("<4sIQQ", b"GGUF", 3, len(tensors), len(meta))
+    out += struct.pack("<4sIQQ", b"GGUF", 3, len(tensors), head[0] + len(meta))
+    out += head[1]
     for key, value in meta.items():
         out += _pack_string(key)
         if isinstance(value, str):
