@@ -5,10 +5,14 @@ SELECT extversion, extrelocatable FROM pg_extension WHERE extname = 'instemb';
 SELECT superuser, trusted, relocatable, requires
 FROM pg_available_extension_versions WHERE name = 'instemb' AND installed;
 
+-- (newer versions list the row types and array types of members as members, too)
 CREATE TEMP VIEW members AS
 SELECT classid, objid FROM pg_depend
 WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e'
-	AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'instemb');
+	AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'instemb')
+	AND NOT (classid = 'pg_type'::regclass AND objid IN (
+		SELECT t.oid FROM pg_type AS t LEFT JOIN pg_class AS c ON c.oid = t.typrelid
+		WHERE t.typcategory = 'A' OR c.relkind <> 'c'));
 
 SELECT pg_describe_object(classid, objid, 0) COLLATE "C" AS object FROM members ORDER BY 1;
 
