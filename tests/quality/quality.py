@@ -81,11 +81,37 @@ def group_figures(conn, model):
                          [model.id, name, aspect, metric, value, len(e)])
 
 
+def crossings(conn, model):
+    """Two pairs of aspects: the texts grouped by SQL under the instruction of either, the
+    groups held against the labels of both"""
+    for name, pair in report.CROSSED.items():
+        there = conn.execute("SELECT count(DISTINCT aspect) FROM labelled WHERE set = %s"
+                             " AND aspect = ANY (%s)", [name, list(pair)]).fetchone()[0]
+        for under in pair if there == 2 else ():
+            own = (f"model = {int(model.id)} AND set = '{name}' AND aspect = '{under}' AND text IN"
+                   f" (SELECT text FROM labelled WHERE set = '{name}' AND aspect IN"
+                   f" ('{pair[0]}', '{pair[1]}') GROUP BY text HAVING count(*) = 2)")
+            source = ("SELECT ARRAY[text::text], e FROM labelled JOIN embedding"
+                      f" USING (instruction, text) WHERE {own} ORDER BY text")
+            rows = conn.execute(
+                "SELECT g.cluster, l.aspect, dense_rank() OVER (PARTITION BY l.aspect ORDER BY"
+                " l.label) - 1 FROM instemb_kmeans(%s, (SELECT count(DISTINCT label) FROM labelled"
+                " WHERE set = %s AND aspect = %s)::int, 1) g JOIN labelled l"
+                " ON l.text = g.key[1]::int AND l.set = %s AND l.aspect = ANY (%s)",
+                [source, name, under, name, list(pair)]).fetchall()
+            for against in pair:
+                groups_, labels = np.array([(g, n) for g, a, n in rows if a == against]).T
+                conn.execute("INSERT INTO figure VALUES (%s, 'crossing', %s, %s, 0, %s, %s, %s)",
+                             [model.id, name, under, against, groups.v_measure(labels, groups_),
+                              len(labels)])
+
+
 def evaluate(conn, model, kinds):
     if "triplet" in kinds:
         script(conn, "triplet.sql", model=model.id, paraphrased=False)
         script(conn, "metrics.sql", model=model.id)
         group_figures(conn, model)
+        crossings(conn, model)
     if "retrieval" in kinds:
         script(conn, "retrieval.sql", model=model.id)
         script(conn, "ndcg.sql", model=model.id, method="instemb%")

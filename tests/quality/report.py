@@ -12,6 +12,8 @@ from sets import TRIPLETS
 
 BASELINES = ("minilm", "minilm-instruction")
 WORDINGS = range(1, 6)
+# sets to be grouped under either of two instructions
+CROSSED = {"amazon_reviews": ("category", "sentiment"), "bitext_support": ("intent", "style")}
 
 
 def mean(values):
@@ -184,6 +186,16 @@ def details(f, lexical, models):
     add("Aspects: 5 nearest neighbours", "Accuracy of the vote of the five nearest other texts."
         "  BM25: of the five that it finds, over another sample of the same size.",
         head + ["BM25"], both[1])
+    rows = []
+    for m in models:
+        for s, pair in CROSSED.items():
+            for under in pair:
+                v = [f.get(m.name, "crossing", s, under, against) for against in pair]
+                if None not in v:
+                    rows.append([m.title, s, under, *(f"{a}: {show(x)}" for a, x in zip(pair, v))])
+    add("One corpus, two instructions", "Texts grouped by `instemb_kmeans()` under the instruction"
+        " of one aspect; V-measure against the labels of that one and of the other.",
+        ["model", "set", "grouped under", "against the first", "against the second"], rows)
     rows = []
     for s, a in f.aspects("attribute"):
         values = [bold_best([f.get(m, "attribute", s, a, k) for m in names])
