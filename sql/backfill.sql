@@ -99,9 +99,11 @@ CALL instemb_backfill('product', 'e', 'some');
 CALL instemb_backfill('product', 'e', 'stale');
 UPDATE product SET e = NULL WHERE id <= 3;
 CALL instemb_backfill('product', 'e', sources => '{title}', instruction => 'q', model => 'nonesuch');
-SELECT error, count(*) FROM instemb_failed GROUP BY 1;
 CALL instemb_backfill('product', 'e');
 CALL instemb_backfill('product', 'e', sources => '{nonesuch}', instruction => 'q');
+CALL instemb_backfill('product', 'e', batch => 0);
+CALL instemb_backfill('product', 'e', batch => NULL);
+CALL instemb_backfill(NULL, 'e', sources => '{title}', instruction => 'q');
 SELECT embedding = instemb('a', 'q', 'tiny') AS right, error
 FROM instemb_embed_each(array['a', NULL, '', 'a'], 'q', 'tiny');
 

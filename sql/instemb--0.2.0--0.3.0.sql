@@ -193,6 +193,9 @@ BEGIN
 		RAISE invalid_parameter_value USING
 			MESSAGE = format('unknown mode "%s"', mode),
 			HINT = 'Modes are "row", "statement" and "queue".';
+	ELSIF cardinality(sources) = 0 THEN
+		RAISE invalid_parameter_value USING
+			MESSAGE = '"sources" must name at least one column';
 	END IF;
 	IF provenance IS NOT NULL THEN
 		arguments := arguments || ('provenance=' || provenance);
@@ -216,7 +219,8 @@ BEGIN
 	IF mode = 'queue' THEN
 		PERFORM @extschema@.instemb_enqueue(relation, target, CASE
 			WHEN provenance IS NOT NULL THEN 'stale'
-			WHEN (old.sources, old.instruction, old.model) <> (sources, instruction, model) THEN 'all'
+			WHEN (old.sources, old.instruction, old.model) <> (sources, instruction, model)
+				THEN 'all'
 			ELSE 'missing' END);
 	END IF;
 END
@@ -257,7 +261,8 @@ CREATE FUNCTION instemb_key(
 $$
 BEGIN
 	SELECT string_agg(format('t.%I', a.attname), ', ' ORDER BY k.i),
-		   format('ARRAY[%s]', string_agg(format('t.%I::pg_catalog.text', a.attname), ', ' ORDER BY k.i)),
+		   format('ARRAY[%s]', string_agg(format('t.%I::pg_catalog.text', a.attname), ', '
+										  ORDER BY k.i)),
 		   string_agg(format('t.%I OPERATOR(%I.=) (%s)', a.attname, n.nspname,
 							 format('r.key[%s]::%s', k.i, format_type(a.atttypid, a.atttypmod))),
 					  ' AND ' ORDER BY k.i),
@@ -465,10 +470,12 @@ BEGIN
 	END IF;
 	made_by := @extschema@.instemb_provenance(spec.instruction, spec.model);
 	RETURN format('(%1$s OR t.%2$I IS NOT NULL AND '
-				  '(coalesce(t.%3$I OPERATOR(pg_catalog.->>) ''sha256'', '''') OPERATOR(pg_catalog.<>) %4$L OR '
+				  '(coalesce(t.%3$I OPERATOR(pg_catalog.->>) ''sha256'', '''') '
+				  'OPERATOR(pg_catalog.<>) %4$L OR '
 				  'coalesce(t.%3$I OPERATOR(pg_catalog.->>) ''instruction'', '''') '
 				  'OPERATOR(pg_catalog.<>) %5$L))',
-				  missing, spec.target, spec.provenance, made_by ->> 'sha256', made_by ->> 'instruction');
+				  missing, spec.target, spec.provenance, made_by ->> 'sha256',
+				  made_by ->> 'instruction');
 END
 $$;
 
@@ -489,6 +496,10 @@ $$
 DECLARE
 	spec @extschema@.instemb_registration;
 BEGIN
+	IF relation IS NULL OR target IS NULL THEN
+		RAISE null_value_not_allowed USING
+			MESSAGE = '"relation" and "target" must not be null';
+	END IF;
 	IF sources IS NOT NULL AND instruction IS NOT NULL THEN
 		spec.relation := relation;
 		spec.target := target;
@@ -508,7 +519,8 @@ BEGIN
 	PERFORM @extschema@.instemb_check_trigger(
 		relation,
 		array[target::text, spec.instruction, spec.model]
-			|| CASE WHEN spec.provenance IS NOT NULL THEN array['provenance=' || spec.provenance] END
+			|| CASE WHEN spec.provenance IS NOT NULL
+				THEN array['provenance=' || spec.provenance] END
 			|| spec.sources::text[],
 		true, true);
 	RETURN spec;
@@ -622,6 +634,10 @@ $$
 DECLARE
 	run bigint;
 BEGIN
+	IF coalesce(batch, 0) OPERATOR(pg_catalog.<) 1 THEN
+		RAISE invalid_parameter_value USING
+			MESSAGE = '"batch" must be at least 1';
+	END IF;
 	run := @extschema@.instemb_run_begin(
 		@extschema@.instemb_spec(relation, target, sources, instruction, model, provenance), which);
 	COMMIT;
@@ -841,14 +857,17 @@ DECLARE
 	total bigint := 0;
 	n bigint;
 	spec @extschema@.instemb_registration;
+	found_one boolean := false;
 BEGIN
 	FOR spec IN
 		SELECT r.* FROM @extschema@.instemb_registration AS r
-		JOIN pg_class AS c ON c.oid = r.relation
-		WHERE r.target = instemb_enqueue.target AND r.mode = 'queue' AND c.relkind = 'r'
+		WHERE r.target = instemb_enqueue.target AND r.mode = 'queue'
 			AND (r.relation = instemb_enqueue.relation
 				 OR r.relation IN (SELECT relid FROM pg_partition_tree(instemb_enqueue.relation)))
 	LOOP
+		found_one := true;
+		-- rows of a partitioned table are those of its partitions
+		CONTINUE WHEN (SELECT relkind = 'p' FROM pg_class WHERE oid = spec.relation);
 		EXECUTE format(
 			'INSERT INTO @extschema@.instemb_queue (relation, target, replace, key) '
 			'SELECT %s, a.attnum, t.%I IS NOT NULL, %s FROM %s AS t, pg_attribute AS a '
@@ -859,6 +878,11 @@ BEGIN
 		GET DIAGNOSTICS n = ROW_COUNT;
 		total := total + n;
 	END LOOP;
+	IF NOT found_one THEN
+		RAISE invalid_parameter_value USING
+			MESSAGE = format('column "%s" of table "%s" is not in mode "queue"', target, relation),
+			HINT = 'Call instemb_enable() with this mode, or instemb_backfill().';
+	END IF;
 	PERFORM @extschema@.instemb_wake();
 	RETURN total;
 END
@@ -924,8 +948,8 @@ CROSS JOIN LATERAL (
 LEFT JOIN (
 	SELECT q.relation, q.target,
 		pg_catalog.count(DISTINCT q.key) FILTER (WHERE q.error IS NULL) AS waiting,
-		pg_catalog.count(DISTINCT q.key) FILTER (WHERE q.error IS NOT NULL AND q.next_at < 'infinity')
-			AS retrying,
+		pg_catalog.count(DISTINCT q.key)
+			FILTER (WHERE q.error IS NOT NULL AND q.next_at < 'infinity') AS retrying,
 		pg_catalog.count(DISTINCT q.key) FILTER (WHERE q.next_at = 'infinity') AS failed,
 		pg_catalog.min(q.error) AS error
 	FROM @extschema@.instemb_queue AS q
@@ -1003,8 +1027,8 @@ BEGIN
 		'SELECT g.key, g.cluster, g.distance, '
 		'row_number() OVER (PARTITION BY g.cluster ORDER BY g.distance, g.key) AS place '
 		'FROM @extschema@.instemb_kmeans(%L, $1, $2) AS g), '
-		'answered AS (SELECT r.cluster, lower(btrim(split_part('
-		'@extschema@.instemb_answer(%s, $4, $5), E''\n'', 1), '' .!,"'')) AS answer '
+		'answered AS (SELECT r.cluster, lower(btrim((regexp_split_to_array(btrim('
+		'@extschema@.instemb_answer(%s, $4, $5)), ''[\n,]''))[1], '' .!"'')) AS answer '
 		'FROM grouped AS r JOIN %s AS t ON %s WHERE r.place <= $3), '
 		'labeled AS (SELECT a.cluster, mode() WITHIN GROUP (ORDER BY a.answer) AS label '
 		'FROM answered AS a GROUP BY a.cluster) '

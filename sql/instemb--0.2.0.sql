@@ -243,7 +243,7 @@ CREATE FUNCTION instemb_train(
 
 COMMENT ON FUNCTION instemb_train(text, text, text, integer, integer, integer, integer,
 	double precision, jsonb, bigint, text, integer, boolean, boolean, jsonb) IS
-	'train an adapter of a base model on the rows of a query, install both as a model, and give its hash';
+	'train an adapter of a base model on rows, install both as a model, and give its hash';
 
 CREATE FUNCTION instemb_train_start(
 	name text,

@@ -125,6 +125,10 @@ ALTER TABLE product RENAME text TO body;
 SELECT instemb_retry(target => 'e');
 SELECT drained();
 SELECT instemb_enqueue('product', 'e');
+\set VERBOSITY terse
+SELECT instemb_enqueue('product', 'title');
+SELECT instemb_enqueue('product', 'e', 'mising');
+\set VERBOSITY default
 SELECT drained();
 SELECT * FROM wrong;
 ALTER SYSTEM RESET instemb.queue_attempts;

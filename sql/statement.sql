@@ -233,6 +233,7 @@ SELECT shell('rm tiny-copy.gguf other.gguf');
 CREATE TABLE no_key (t text, e real[]);
 CREATE TABLE parent (id int PRIMARY KEY, t text, e real[]);
 CREATE TABLE child () INHERITS (parent);
+CREATE VIEW seen AS SELECT * FROM product;
 CREATE FUNCTION refusal(statement text) RETURNS text LANGUAGE plpgsql AS
 $$
 DECLARE
@@ -249,6 +250,9 @@ SELECT refusal(format('SELECT instemb_enable(%s)', a)) FROM (VALUES
 	($$'no_key', 'e', '{t}', 'q', 'tiny'$$),
 	($$'no_key', 'e', '{t}', 'q', 'tiny', 'row'$$),
 	($$'parent', 'e', '{t}', 'q', 'tiny'$$),
+	($$'seen', 'e', '{title}', 'q', 'tiny'$$),
+	($$'product', '"e"', '{title}', 'q', 'tiny'$$),
+	($$'product', 'e', '{title}', 'q', 'nonesuch'$$),
 	($$'product', 'nonesuch', '{title}', 'q', 'tiny'$$),
 	($$'product', 'id', '{title}', 'q', 'tiny'$$),
 	($$'product', 'e', '{nonesuch}', 'q', 'tiny'$$),
@@ -271,7 +275,7 @@ SELECT refusal(s) FROM (VALUES
 	   EXECUTE FUNCTION instemb_statement_trigger('e', 'q', 'tiny', 't');
 	   INSERT INTO no_key VALUES ('x')$$)) AS v(s);
 
-DROP VIEW wrong, made_how;
+DROP VIEW wrong, made_how, seen;
 DROP TABLE product, made;
 DROP TABLE part, no_key, child, parent;
 DROP SCHEMA "Odd one" CASCADE;

@@ -47,7 +47,13 @@ row_key_find(RowKey *key, Relation relation)
 {
 	Oid			index_id = PRIMARY_KEY(relation);
 	Relation	index;
+	char		kind = relation->rd_rel->relkind;
 
+	if (kind != RELKIND_RELATION && kind != RELKIND_PARTITIONED_TABLE)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is not a table", RelationGetRelationName(relation)),
+				 errdetail_relkind_not_supported(kind)));
 	refuse_children(relation);
 	if (!OidIsValid(index_id))
 		ereport(ERROR,

@@ -38,7 +38,8 @@ instemb_trigger_arguments(PG_FUNCTION_ARGS)
 
 /*
  * instemb_check_trigger(relation, arguments, generated_ok, need_key): the checks of
- * the triggers, for instemb_enable(), which would otherwise make one that fails later.
+ * the triggers, for instemb_enable(), which would otherwise make one that fails later;
+ * also that there is the model.
  */
 PG_FUNCTION_INFO_V1(instemb_check_trigger);
 Datum
@@ -61,6 +62,7 @@ instemb_check_trigger(PG_FUNCTION_ARGS)
 				  PG_GETARG_BOOL(2) ? GENERATED_ALLOWED : GENERATED_REFUSED);
 	if (PG_GETARG_BOOL(3))
 		row_key_find(&key, relation);
+	(void) row_spec_model(&spec);
 	relation_close(relation, AccessShareLock);
 	PG_RETURN_VOID();
 }

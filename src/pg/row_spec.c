@@ -33,7 +33,8 @@ find_output(TupleDesc desc, const char *name, Oid type, const char *type_name)
 	if (attnum == SPI_ERROR_NOATTRIBUTE)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_COLUMN),
-				 errmsg("%s column \"%s\" does not exist", type_name, name)));
+				 errmsg("%s column \"%s\" does not exist", type_name, name),
+				 errhint("Add it with ALTER TABLE. Its name is given without double quotes.")));
 	/* This rejects system columns too. */
 	if (!IsBinaryCoercible(SPI_gettypeid(desc, attnum), type))
 		ereport(ERROR,
@@ -109,8 +110,8 @@ row_spec_read(RowSpec *spec, const Trigger *trigger, TupleDesc desc, const char 
 		attnums[i] = find_source(desc, trigger->tgargs[arg + i], generated);
 }
 
-void
-row_spec_begin(EmbedCall *call, const RowSpec *spec)
+Model *
+row_spec_model(const RowSpec *spec)
 {
 	const char *name = spec->model[0] != '\0' ? spec->model : guc_model;
 	Model	   *model;
@@ -119,5 +120,12 @@ row_spec_begin(EmbedCall *call, const RowSpec *spec)
 	model = model_get(name);
 	if (spec->sha256 != NULL)
 		provenance_check(model, spec->sha256);
-	embed_begin(call, model, text_to_utf8(spec->instruction, strlen(spec->instruction)));
+	return model;
+}
+
+void
+row_spec_begin(EmbedCall *call, const RowSpec *spec)
+{
+	embed_begin(call, row_spec_model(spec),
+				text_to_utf8(spec->instruction, strlen(spec->instruction)));
 }

@@ -44,7 +44,10 @@ typedef enum GeneratedSources
 extern void row_spec_read(RowSpec *spec, const Trigger *trigger, TupleDesc desc,
 						  const char *function, GeneratedSources generated);
 
-/* Begin embedding by a spec: opens its model, and compares it with spec->sha256. */
+/* The open model of a spec; ERROR if there is none, or another than that of spec->sha256. */
+extern Model *row_spec_model(const RowSpec *spec);
+
+/* Begin embedding by a spec, with its model. */
 extern void row_spec_begin(EmbedCall *call, const RowSpec *spec);
 
 #endif							/* INSTEMB_ROW_SPEC_H */
