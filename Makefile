@@ -16,7 +16,9 @@
 ## make majors         build and regress on PostgreSQL 16 and 18, with pgvector
 ## make measure        print time, memory and cancel figures    (MEASURES=cancel: one of them)
 ## make deps           install missing packages            (root, apt)
+## make uninstall      remove what make install copied; models stay
 ## make clean          remove what was built
+## make help           this list
 
 .DEFAULT_GOAL := all
 
