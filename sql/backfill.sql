@@ -54,7 +54,8 @@ CALL instemb_backfill('product', 'e', 'stale');
 SELECT count(*) FROM instemb_stale('product', 'e');
 SELECT instemb_enable('product', 'e', '{title,body}', 'Who made it?', 'tiny', provenance => 'how');
 UPDATE product SET title = title || ' 2' WHERE id < 100;
-SELECT count(*), min(model), bool_and(instruction = md5('What is it?')) FROM instemb_stale('product', 'e');
+SELECT count(*), min(model), bool_and(instruction = md5('What is it?'))
+FROM instemb_stale('product', 'e');
 CALL instemb_backfill('product', 'e', 'stale');
 SELECT count(*) FROM product
 WHERE e IS DISTINCT FROM instemb(instemb_source(title, body), 'Who made it?', 'tiny');
@@ -67,7 +68,8 @@ $$ BEGIN PERFORM pg_cancel_backend(pg_backend_pid()), pg_sleep(60); RETURN NEW; 
 CREATE TRIGGER stop BEFORE UPDATE ON product FOR EACH ROW WHEN (NEW.id = 100)
 	EXECUTE FUNCTION cancel_at_100();
 CALL instemb_backfill('product', 'e', 'all', batch => 40);
-SELECT state, total, done, failed, skipped, remaining IS NOT NULL AS remaining FROM instemb_progress;
+SELECT state, total, done, failed, skipped, remaining IS NOT NULL AS remaining
+FROM instemb_progress;
 SELECT count(*) FROM product WHERE e = instemb(instemb_source(title, body), 'Where?', 'tiny');
 DROP TRIGGER stop ON product;
 SELECT instemb_stats_reset();
@@ -86,7 +88,8 @@ SELECT timestamptz '2024-02-01' + i / 4 * interval '1 day', 'k {"\' || i % 4, 'T
 FROM generate_series(1, 200) AS i;
 SET DateStyle = 'SQL, DMY';
 SET TimeZone = 'Asia/Kathmandu';
-CALL instemb_backfill('"Part"', 'E', sources => '{Text}', instruction => 'q', model => 'tiny', batch => 10);
+CALL instemb_backfill('"Part"', 'E', sources => '{Text}', instruction => 'q', model => 'tiny',
+	batch => 10);
 SELECT count(*) FROM "Part" WHERE "E" = instemb("Text", 'q', 'tiny');
 RESET DateStyle;
 RESET TimeZone;
@@ -98,7 +101,8 @@ ROLLBACK;
 CALL instemb_backfill('product', 'e', 'some');
 CALL instemb_backfill('product', 'e', 'stale');
 UPDATE product SET e = NULL WHERE id <= 3;
-CALL instemb_backfill('product', 'e', sources => '{title}', instruction => 'q', model => 'nonesuch');
+CALL instemb_backfill('product', 'e', sources => '{title}', instruction => 'q',
+	model => 'nonesuch');
 CALL instemb_backfill('product', 'e');
 CALL instemb_backfill('product', 'e', sources => '{nonesuch}', instruction => 'q');
 CALL instemb_backfill('product', 'e', batch => 0);
@@ -114,7 +118,8 @@ CREATE SCHEMA own AUTHORIZATION instemb_owner;
 SET ROLE instemb_owner;
 CREATE TABLE own.note (id int PRIMARY KEY, role name, t text, e real[]);
 INSERT INTO own.note VALUES
-	(1, 'instemb_owner', 'a'), (2, 'instemb_other', 'b'), (3, 'instemb_other', repeat('long ', 3000));
+	(1, 'instemb_owner', 'a'), (2, 'instemb_other', 'b'),
+	(3, 'instemb_other', repeat('long ', 3000));
 ALTER TABLE own.note ENABLE ROW LEVEL SECURITY;
 CREATE POLICY mine ON own.note USING (role = current_user);
 GRANT USAGE ON SCHEMA own TO instemb_other;

@@ -70,9 +70,11 @@ SELECT outcome($$SELECT instemb_dims('corrupt')$$);
 SELECT works();
 -- a count of tensors that no file of this size can hold
 SELECT put_file('corrupt.gguf', patch(get_file('tiny.gguf'), 'GGUF', 8, '\xffffffffffffff7f'));
-SELECT regexp_replace(outcome($$SELECT instemb_dims('corrupt')$$), '\d+ bytes are left', '... bytes are left');
+SELECT regexp_replace(outcome($$SELECT instemb_dims('corrupt')$$), '\d+ bytes are left',
+	'... bytes are left');
 SELECT works();
-SELECT put_file('corrupt.gguf', patch(get_file('tiny.gguf'), 'blk.0.attn_q.weight', 0, 'blk.0.attn_x.weight'));
+SELECT put_file('corrupt.gguf',
+	patch(get_file('tiny.gguf'), 'blk.0.attn_q.weight', 0, 'blk.0.attn_x.weight'));
 SELECT outcome($$SELECT instemb_dims('corrupt')$$);
 SELECT works();
 
@@ -80,7 +82,8 @@ SELECT works();
 SELECT put_file('corrupt.gguf', patch(get_file('tiny.gguf'), 'llama', 0, 'lhama'));
 SELECT outcome($$SELECT instemb_dims('corrupt')$$);
 SELECT works();
-SELECT put_file('corrupt.gguf', patch(get_file('tiny.gguf'), 'blk.0.attn_q.weight', 19 + 4 + 16, '\x0c000000'));
+SELECT put_file('corrupt.gguf',
+	patch(get_file('tiny.gguf'), 'blk.0.attn_q.weight', 19 + 4 + 16, '\x0c000000'));
 SELECT outcome($$SELECT instemb_dims('corrupt')$$);
 SELECT works();
 SELECT put_file('corrupt.gguf', patch(get_file('tiny.gguf'), 'smollm', 0, 'smellm'));
@@ -91,8 +94,10 @@ SELECT shell('rm -f empty.gguf short.gguf corrupt.gguf');
 -- an adapter is no model, and belongs to one base
 SELECT outcome($$SELECT instemb_dims('tiny-adapter')$$);
 SELECT works();
-SELECT put_file('other-base.gguf', patch(get_file('tiny.gguf'), 'instemb tiny test model', 0, 'instemb TINY test model'));
-SELECT regexp_replace(outcome($$SELECT instemb_install('wrong', 'other-base', 'tiny-adapter')$$), '[0-9a-f]{64}', '...', 'g');
+SELECT put_file('other-base.gguf',
+	patch(get_file('tiny.gguf'), 'instemb tiny test model', 0, 'instemb TINY test model'));
+SELECT regexp_replace(outcome($$SELECT instemb_install('wrong', 'other-base', 'tiny-adapter')$$),
+	'[0-9a-f]{64}', '...', 'g');
 SELECT works();
 SELECT outcome($$SELECT instemb_install('wrong', 'tiny', 'other-base')$$);
 SELECT works();
@@ -132,14 +137,16 @@ SELECT works();
 SET instemb.max_model_memory = '1MB';
 SELECT shell('cp tiny.gguf close.gguf && truncate -s 1000K close.gguf');
 SELECT instemb_dims('close');
-SELECT regexp_replace(outcome($$SELECT instemb(repeat('a ', 400), 'q', 'close')$$), '\d+ kB', '... kB', 'g');
+SELECT regexp_replace(outcome($$SELECT instemb(repeat('a ', 400), 'q', 'close')$$), '\d+ kB',
+	'... kB', 'g');
 SELECT works();
 RESET instemb.max_model_memory;
 SELECT shell('rm large.gguf close.gguf');
 
 -- stopped: by a timeout, by a handler of errors, and in a subtransaction
 SET statement_timeout = '100ms';
-SELECT count(*) FROM instemb(ARRAY(SELECT repeat('slow ', 100) || i FROM generate_series(1, 5000) AS i),
+SELECT count(*) FROM instemb(ARRAY(SELECT repeat('slow ', 100) || i
+	FROM generate_series(1, 5000) AS i),
                              'q');
 RESET statement_timeout;
 SELECT works();

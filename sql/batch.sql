@@ -12,7 +12,8 @@ JOIN texts USING (i);
 
 -- in another order
 SELECT count(*) FILTER (WHERE e = instemb(t, 'q'))
-FROM instemb((SELECT array_agg(t ORDER BY i DESC) FROM texts), 'q', 'tiny') WITH ORDINALITY AS b(e, i)
+FROM instemb((SELECT array_agg(t ORDER BY i DESC) FROM texts), 'q', 'tiny')
+	WITH ORDINALITY AS b(e, i)
 JOIN (SELECT 151 - i AS i, t FROM texts) AS t USING (i);
 
 -- by several threads
@@ -51,7 +52,8 @@ FROM (VALUES (1, array['x', 'y']::varchar[]), (2, '{}'), (3, array['z'])) AS a(g
 	 instemb(t, 'q') WITH ORDINALITY AS b(e, i);
 
 -- in functions
-CREATE FUNCTION pg_temp.f(text[]) RETURNS SETOF real[] LANGUAGE sql AS $$ SELECT instemb($1, 'q') $$;
+CREATE FUNCTION pg_temp.f(text[]) RETURNS SETOF real[] LANGUAGE sql AS
+	$$ SELECT instemb($1, 'q') $$;
 SELECT count(*) FROM pg_temp.f(array['x', 'y']);
 DO $$
 DECLARE
@@ -67,7 +69,8 @@ $$;
 
 -- a fault in one element is a fault of the call
 SELECT count(*) FROM instemb(array['a', '', 'b'], 'q');
-SELECT count(*) FROM instemb(array_append(array_fill('a'::text, array[100]), repeat('long ', 600)), 'q');
+SELECT count(*) FROM instemb(array_append(array_fill('a'::text, array[100]), repeat('long ', 600)),
+	'q');
 
 -- where sets have no place
 SELECT 1 WHERE instemb(array['a'], 'q') IS NOT NULL;

@@ -3,9 +3,11 @@
 --
 \c -
 SELECT count(*) FROM instemb_stats();
-CREATE FUNCTION counters() RETURNS TABLE (model text, calls bigint, texts bigint, hits bigint, tokens boolean, times boolean)
+CREATE FUNCTION counters() RETURNS TABLE (model text, calls bigint, texts bigint, hits bigint,
+	tokens boolean, times boolean)
 LANGUAGE sql AS
-$$ SELECT model, calls, texts, cache_hits, tokens > 0, total_ms >= max_ms AND max_ms > 0 FROM instemb_stats() ORDER BY model $$;
+$$ SELECT model, calls, texts, cache_hits, tokens > 0, total_ms >= max_ms AND max_ms > 0
+FROM instemb_stats() ORDER BY model $$;
 
 -- the same call for every row is computed once
 SELECT count(DISTINCT instemb('a tent', 'q')) FROM generate_series(1, 100);
@@ -36,7 +38,8 @@ SELECT count(instemb('row ' || i, 'q')) FROM generate_series(1, 50) AS i;
 SELECT * FROM counters();
 -- what is used in between stays
 SELECT instemb_stats_reset();
-SELECT count(instemb(t, 'q')) FROM generate_series(1, 50) AS i, LATERAL (VALUES ('keep'), ('once ' || i)) AS v(t);
+SELECT count(instemb(t, 'q')) FROM generate_series(1, 50) AS i,
+	LATERAL (VALUES ('keep'), ('once ' || i)) AS v(t);
 SELECT * FROM counters();
 -- larger than the whole cache
 SET instemb.cache_size = '1kB';
@@ -56,9 +59,11 @@ SELECT instemb(repeat('a ', 600), 'q') IS NOT NULL;
 
 -- memory stays within its bounds: cache, scratch
 SELECT count(instemb('row ' || i, 'q')) FROM generate_series(1, 3000) AS i;
-SELECT sum(total_bytes) BETWEEN 1 AND 2 * pg_size_bytes(current_setting('instemb.cache_size')) AS bounded
+SELECT sum(total_bytes) BETWEEN 1 AND 2 * pg_size_bytes(current_setting('instemb.cache_size'))
+	AS bounded
 FROM pg_backend_memory_contexts WHERE name = 'instemb embeddings';
-SELECT ident, total_bytes < 17 * 1024 * 1024 AS bounded FROM pg_backend_memory_contexts WHERE name = 'instemb model';
+SELECT ident, total_bytes < 17 * 1024 * 1024 AS bounded FROM pg_backend_memory_contexts
+WHERE name = 'instemb model';
 
 -- a call that fails is not counted
 SELECT instemb_stats_reset();

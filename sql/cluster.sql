@@ -30,7 +30,8 @@ $$
 	SELECT key[1]::int, cluster, distance
 	FROM instemb_kmeans('SELECT array[id::text], e FROM point ORDER BY id', k, seed)
 $$;
-SELECT count(*), count(DISTINCT cluster), min(distance) >= 0 AS positive, max(distance) < 0.1 AS near
+SELECT count(*), count(DISTINCT cluster), min(distance) >= 0 AS positive,
+	max(distance) < 0.1 AS near
 FROM groups(3, 1) JOIN point USING (id) GROUP BY axis;
 -- each group is nearer to its own centroid: the same seed gives the same groups
 SELECT count(*) FROM (SELECT * FROM groups(5, 7) EXCEPT SELECT * FROM groups(5, 7)) AS differing;

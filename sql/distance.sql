@@ -8,7 +8,8 @@ FROM (VALUES ('{1,0}'::real[], '{1,0}'::real[]), ('{1,0}', '{2,0}'), ('{1,0}', '
 
 -- nothing to measure an angle with
 SELECT '{0,0}'::real[] <~=> '{1,0}' AS distance, instemb_similarity('{0,0}', '{1,0}') AS similarity,
-	   instemb_inner_product('{0,0}', '{1,0}') AS inner_product, '{0,0}'::real[] =~= '{0,0}' AS similar;
+	   instemb_inner_product('{0,0}', '{1,0}') AS inner_product,
+	   '{0,0}'::real[] =~= '{0,0}' AS similar;
 
 -- NaN sorts behind every number, NULL last
 SELECT v, v <~=> '{1,0}' AS distance
@@ -16,7 +17,8 @@ FROM (VALUES (NULL::real[]), ('{0,0}'), ('{0,1}'), ('{1,0}'), ('{-1,0}')) AS t(v
 ORDER BY v <~=> '{1,0}';
 
 -- the range holds for values at the ends of the type's
-SELECT '{1e-30,1e-30}'::real[] <~=> '{1e30,1e30}' AS same, '{3e38,3e38}'::real[] <~=> '{3e38,3e38}' AS large,
+SELECT '{1e-30,1e-30}'::real[] <~=> '{1e30,1e30}' AS same,
+	'{3e38,3e38}'::real[] <~=> '{3e38,3e38}' AS large,
 	   '{1e-45}'::real[] <~=> '{-1e-45}' AS opposite;
 SELECT bool_and(d BETWEEN 0 AND 2) FROM (
 	SELECT array_agg(sin(i * j)::real ORDER BY j) AS v
@@ -63,7 +65,8 @@ SELECT array_replace('{1,NULL}'::real[], NULL, 2) <~=> '{1,2}' < 1e-7 AS replace
 SELECT '{1,2}'::float8[] <~=> '{1,2}'::float8[];
 
 -- shorter
-SELECT instemb_truncate('{3,4,12}', 2), instemb_truncate('{3,4,12}', 1), instemb_truncate('{0,3,4}', 3);
+SELECT instemb_truncate('{3,4,12}', 2), instemb_truncate('{3,4,12}', 1),
+	instemb_truncate('{0,3,4}', 3);
 SELECT instemb_truncate('{3,4}', 0);
 SELECT instemb_truncate('{3,4}', 3);
 SELECT instemb_truncate('{3,4}', -1);
@@ -75,13 +78,15 @@ FROM instemb_truncate(instemb('a', 'b'), 16) AS t;
 
 -- out of line and compressed values
 CREATE TEMP TABLE stored (id int, e real[]);
-INSERT INTO stored SELECT g, array_agg(sin(g * i)::real ORDER BY i) FROM generate_series(1, 5) AS g, generate_series(1, 2000) AS i GROUP BY g;
+INSERT INTO stored SELECT g, array_agg(sin(g * i)::real ORDER BY i) FROM generate_series(1, 5) AS g,
+	generate_series(1, 2000) AS i GROUP BY g;
 INSERT INTO stored SELECT 6, array_fill(1::real, array[5000]) UNION ALL SELECT 7, NULL;
 SELECT id, round((e <~=> (SELECT e FROM stored WHERE id = 3))::numeric, 4) AS distance
 FROM stored WHERE id < 6 OR e IS NULL ORDER BY e <~=> (SELECT e FROM stored WHERE id = 3) LIMIT 1;
 SELECT e <~=> e < 1e-6 AS self FROM stored WHERE id = 6;
 -- a pointer that comes again and again is followed once, and only for as long as it is the same
 SELECT count(*) AS pairs,
-	   count(*) FILTER (WHERE (a.e <~=> b.e) IS DISTINCT FROM ((a.e || '{}'::real[]) <~=> (b.e || '{}'::real[]))) AS different
+	   count(*) FILTER (WHERE (a.e <~=> b.e)
+		IS DISTINCT FROM ((a.e || '{}'::real[]) <~=> (b.e || '{}'::real[]))) AS different
 FROM stored AS a, stored AS b WHERE a.id < 6 AND b.id < 6;
 SELECT id FROM stored WHERE id < 6 ORDER BY e <~=> (SELECT e FROM stored WHERE id = 3);

@@ -1,10 +1,13 @@
 --
 -- Databases that are not in UTF8
 --
-CREATE DATABASE regress_instemb_latin1 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0;
-CREATE DATABASE regress_instemb_ascii ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0;
+CREATE DATABASE regress_instemb_latin1 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'
+	TEMPLATE template0;
+CREATE DATABASE regress_instemb_ascii ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'
+	TEMPLATE template0;
 SELECT current_database() AS db, current_setting('instemb.data_model_dir') AS dir \gset
-SELECT instemb_tokens('café naïve', 'tiny') AS tokens, instemb('café naïve', 'où?', 'tiny') AS e \gset
+SELECT instemb_tokens('café naïve', 'tiny') AS tokens,
+	instemb('café naïve', 'où?', 'tiny') AS e \gset
 
 \c regress_instemb_latin1
 CREATE EXTENSION instemb;
@@ -23,7 +26,8 @@ SELECT instemb('a', 'b', 'tïny');
 \c regress_instemb_ascii
 CREATE EXTENSION instemb;
 SET instemb.data_model_dir = :'dir';
-SELECT instemb_tokens(convert_from('\x636166c3a9206e61c3af7665', 'SQL_ASCII'), 'tiny') = :'tokens' AS same;
+SELECT instemb_tokens(convert_from('\x636166c3a9206e61c3af7665', 'SQL_ASCII'), 'tiny') = :'tokens'
+	AS same;
 -- bytes that are no UTF-8
 SELECT instemb_tokens(convert_from('\x636166e9', 'SQL_ASCII'), 'tiny');
 SELECT instemb(convert_from('\x636166e9', 'SQL_ASCII'), 'q', 'tiny');

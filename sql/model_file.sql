@@ -5,20 +5,23 @@ SELECT name, architecture, quantization, pooling, dims, n_layer, n_ctx, file_byt
 	   is_default, loaded, private_bytes > 0 AS private, error IS NOT NULL AS error
 FROM instemb_models() WHERE directory = current_setting('instemb.data_model_dir') ORDER BY name;
 
-SELECT instemb_load('tiny') = (SELECT file_bytes FROM instemb_models() WHERE name = 'tiny') AS mapped;
+SELECT instemb_load('tiny') = (SELECT file_bytes FROM instemb_models() WHERE name = 'tiny')
+	AS mapped;
 SELECT name, loaded, private_bytes > 0 AS private FROM instemb_models() WHERE name = 'tiny';
 SELECT instemb_unload('tiny'), instemb_unload('tiny'), instemb_unload('nonesuch');
 SELECT name, loaded, private_bytes FROM instemb_models() WHERE name = 'tiny';
 
 SELECT jsonb_pretty(instemb_model_info('tiny') - 'file_bytes');
-SELECT instemb_model_info('tiny', verify => true) ->> 'sha256' = encode(sha256(get_file('tiny.gguf')), 'hex') AS hash,
+SELECT instemb_model_info('tiny', verify => true) ->> 'sha256'
+	= encode(sha256(get_file('tiny.gguf')), 'hex') AS hash,
 	   instemb_model_info('tiny', false) ? 'sha256' AS unverified,
 	   instemb_model_info('tiny', true) - 'sha256' = instemb_model_info('tiny') AS same;
 
 -- "default" is the model that the file of this name tells
 SET instemb.model = 'default';
 SELECT put_file('default', 'tiny');
-SELECT instemb('a', 'b') = instemb('a', 'b', 'tiny') AS same, instemb_dims(), instemb_load('default') > 0 AS loaded;
+SELECT instemb('a', 'b') = instemb('a', 'b', 'tiny') AS same, instemb_dims(),
+	instemb_load('default') > 0 AS loaded;
 SELECT name, is_default FROM instemb_models() WHERE is_default;
 SELECT put_file('default', E'  \n');
 SELECT outcome($$SELECT instemb('a', 'b')$$);
@@ -46,8 +49,10 @@ SET instemb.model = 'tiny';
 -- a file replaced by rename is noticed at the next call, also by the cache of embeddings
 SELECT put_file('twin.gguf', get_file('tiny.gguf'));
 SELECT instemb('a', 'b', 'twin') = instemb('a', 'b', 'tiny') AS same;
-SELECT put_file('twin.gguf', patch(get_file('tiny.gguf'), 'instemb tiny test model', 0, 'instemb TINY test model'));
-SELECT instemb_model_info('twin') ->> 'general_name' AS general_name, instemb('a', 'b', 'twin') = instemb('a', 'b', 'tiny') AS same;
+SELECT put_file('twin.gguf', patch(get_file('tiny.gguf'), 'instemb tiny test model', 0,
+	'instemb TINY test model'));
+SELECT instemb_model_info('twin') ->> 'general_name' AS general_name,
+	instemb('a', 'b', 'twin') = instemb('a', 'b', 'tiny') AS same;
 SELECT shell('rm twin.gguf');
 SELECT instemb('a', 'b', 'twin');
 SELECT instemb_unload('twin');
@@ -60,15 +65,18 @@ BEGIN
 	END LOOP;
 END
 $$;
-SELECT bool_and(instemb('a', i::text, 'm' || i) = instemb('a', i::text, 'tiny')) FROM generate_series(1, 7) AS i;
+SELECT bool_and(instemb('a', i::text, 'm' || i) = instemb('a', i::text, 'tiny'))
+FROM generate_series(1, 7) AS i;
 SELECT count(*) FROM instemb_models() WHERE loaded;
-SELECT bool_and(instemb('a', i::text, 'm' || i) = instemb('a', i::text, 'tiny')) FROM generate_series(7, 1, -1) AS i;
+SELECT bool_and(instemb('a', i::text, 'm' || i) = instemb('a', i::text, 'tiny'))
+FROM generate_series(7, 1, -1) AS i;
 SELECT shell('rm m?.gguf');
 
 -- the server's own directory comes first
 SELECT shell('mkdir other && cp tiny.gguf other/ && cp tiny.gguf other/only.gguf');
 SET instemb.cache_size = 0;
-SELECT set_config('instemb.model_dir', current_setting('instemb.data_model_dir') || '/other', false) IS NOT NULL;
+SELECT set_config('instemb.model_dir', current_setting('instemb.data_model_dir') || '/other', false)
+	IS NOT NULL;
 SELECT name, directory = current_setting('instemb.data_model_dir') AS data, architecture, error
 FROM instemb_models() WHERE name IN ('only', 'tiny') ORDER BY name, data DESC;
 SELECT instemb_dims('only');
@@ -78,9 +86,12 @@ RESET instemb.cache_size;
 SELECT shell('rm -r other');
 
 -- files that are not for use are listed with the reason, and do no harm
-SELECT shell('cp tiny.gguf Upper.gguf && cp tiny.gguf default.gguf && cp tiny.gguf .gguf && cp tiny.gguf tiny.gguf.old && ln -s nowhere link.gguf && mkdir dir.gguf');
-SELECT name, file_bytes > 0 AS file, loaded, replace(error, current_setting('instemb.data_model_dir'), 'DIR') AS error
-FROM instemb_models() WHERE error IS NOT NULL AND directory = current_setting('instemb.data_model_dir') ORDER BY name COLLATE "C";
+SELECT shell('cp tiny.gguf Upper.gguf && cp tiny.gguf default.gguf && cp tiny.gguf .gguf && cp '
+	'tiny.gguf tiny.gguf.old && ln -s nowhere link.gguf && mkdir dir.gguf');
+SELECT name, file_bytes > 0 AS file, loaded,
+	replace(error, current_setting('instemb.data_model_dir'), 'DIR') AS error
+FROM instemb_models() WHERE error IS NOT NULL AND directory
+	= current_setting('instemb.data_model_dir') ORDER BY name COLLATE "C";
 SELECT outcome($$SELECT instemb_dims('dir')$$);
 SELECT outcome($$SELECT instemb_dims('link')$$);
 SELECT shell('rm -r Upper.gguf default.gguf .gguf tiny.gguf.old link.gguf dir.gguf');
@@ -90,7 +101,8 @@ CREATE ROLE regress_instemb_user;
 SET ROLE regress_instemb_user;
 SELECT * FROM instemb_models();
 SELECT instemb_install('mine', 'tiny');
-SELECT instemb_load('tiny') > 0, instemb_dims('tiny'), instemb_model_info('tiny') ->> 'architecture', instemb_unload('tiny');
+SELECT instemb_load('tiny') > 0, instemb_dims('tiny'),
+	instemb_model_info('tiny') ->> 'architecture', instemb_unload('tiny');
 RESET ROLE;
 GRANT pg_monitor TO regress_instemb_user;
 SET ROLE regress_instemb_user;

@@ -40,7 +40,8 @@ SELECT instemb_disable('product', 'e');
 SELECT instemb_enable('product', 'e', '{title,body}', 'What is it?', 'tiny', 'queue');
 CREATE FUNCTION queued() RETURNS TABLE (target smallint, replace boolean, key text[])
 LANGUAGE sql AS
-$$ SELECT target, replace, key FROM instemb_queue WHERE relation = 'product'::regclass ORDER BY key $$;
+$$ SELECT target, replace, key FROM instemb_queue WHERE relation = 'product'::regclass
+ORDER BY key $$;
 BEGIN;
 INSERT INTO product (id, title, e) VALUES
 	(600, 'Tent', NULL), (601, 'Tent', '{1}'), (602, NULL, NULL), (603, NULL, '{1}');
@@ -82,7 +83,8 @@ SELECT * FROM wrong;
 INSERT INTO product (id, title) VALUES (1, 'Desk'), (702, 'Lamp')
 	ON CONFLICT (id) DO UPDATE SET title = excluded.title;
 MERGE INTO product AS p USING (VALUES (2, 'Desk lamp'), (703, 'Shelf')) AS v(id, t) ON p.id = v.id
-	WHEN MATCHED THEN UPDATE SET title = t WHEN NOT MATCHED THEN INSERT (id, title) VALUES (v.id, t);
+	WHEN MATCHED THEN UPDATE SET title = t WHEN NOT MATCHED THEN INSERT (id, title)
+		VALUES (v.id, t);
 SELECT drained();
 SELECT * FROM wrong;
 
@@ -117,7 +119,8 @@ ALTER TABLE product RENAME body TO text;
 SET session_replication_role = replica;
 UPDATE product SET e = NULL WHERE id < 50;
 RESET session_replication_role;
-INSERT INTO instemb_queue (relation, target, replace, key) VALUES ('product'::regclass, 5, true, '{10}');
+INSERT INTO instemb_queue (relation, target, replace, key)
+	VALUES ('product'::regclass, 5, true, '{10}');
 SELECT instemb_wake();
 SELECT drained();
 SELECT key, attempts, error, next_at FROM instemb_failed ORDER BY key;
@@ -137,7 +140,8 @@ SELECT pg_reload_conf();
 -- another instruction: all rows again, the old embeddings stay readable meanwhile
 BEGIN;
 SELECT instemb_enable('product', 'e', '{title,body}', 'Who made it?', 'tiny', 'queue');
-SELECT count(*) AS taken_away FROM product WHERE e IS NULL AND instemb_source(title, body) IS NOT NULL;
+SELECT count(*) AS taken_away FROM product
+WHERE e IS NULL AND instemb_source(title, body) IS NOT NULL;
 COMMIT;
 SELECT drained();
 SELECT count(*) FROM product
@@ -156,7 +160,8 @@ SELECT e = instemb('Boat', 'What is it?', 'tiny') AS right, how ->> 'model' AS m
 FROM product WHERE id = 10;
 
 -- partitions, also new ones, written to directly; a row that moves
-CREATE TABLE part (k int, id timestamptz, title text, e real[], PRIMARY KEY (k, id)) PARTITION BY LIST (k);
+CREATE TABLE part (k int, id timestamptz, title text, e real[], PRIMARY KEY (k, id))
+	PARTITION BY LIST (k);
 CREATE TABLE part1 PARTITION OF part FOR VALUES IN (1);
 CREATE TABLE part2 (junk int, e real[], title text, id timestamptz NOT NULL, k int NOT NULL);
 ALTER TABLE part2 DROP COLUMN junk;
@@ -165,14 +170,16 @@ INSERT INTO part VALUES (1, '2024-01-01', 'there before');
 SELECT instemb_enable('part', 'e', '{title}', 'q', 'tiny', 'queue');
 CREATE TABLE part3 PARTITION OF part FOR VALUES IN (3);
 SET DateStyle = 'SQL, DMY';
-INSERT INTO part VALUES (1, '2024-01-02', 'Tent'), (2, '2024-02-03', 'Lamp'), (3, '2024-02-03', 'Bed');
+INSERT INTO part VALUES (1, '2024-01-02', 'Tent'), (2, '2024-02-03', 'Lamp'),
+	(3, '2024-02-03', 'Bed');
 INSERT INTO part2 (k, id, title) VALUES (2, '2024-02-04', 'Desk');
 UPDATE part1 SET title = title || ' new';
 UPDATE part SET k = 3 WHERE id = '2024-01-02';
 RESET DateStyle;
 SELECT drained();
 SELECT tableoid::regclass, title, e = instemb(title, 'q', 'tiny') AS right FROM part ORDER BY k, id;
-SELECT relation, target, mode, waiting FROM instemb_status WHERE relation::text LIKE 'part%' ORDER BY 1;
+SELECT relation, target, mode, waiting FROM instemb_status WHERE relation::text LIKE 'part%'
+ORDER BY 1;
 SELECT instemb_disable('part', 'e');
 SELECT count(*) FROM instemb_status WHERE relation::text LIKE 'part%';
 DROP TABLE part;
@@ -212,7 +219,8 @@ SELECT waiting FROM instemb_status WHERE relation = 'own.note'::regclass;
 SELECT waiting FROM instemb_status WHERE relation = 'product'::regclass;
 \set VERBOSITY terse
 SAVEPOINT s;
-INSERT INTO instemb_queue (relation, target, replace, key) VALUES ('product'::regclass, 5, true, '{10}');
+INSERT INTO instemb_queue (relation, target, replace, key)
+	VALUES ('product'::regclass, 5, true, '{10}');
 ROLLBACK TO s;
 UPDATE instemb_queue SET relation = 'product'::regclass;
 ROLLBACK TO s;

@@ -17,9 +17,11 @@ SELECT count(*), bool_and(price < 20), bool_and(d >= before) FROM (
 CREATE FUNCTION hybrid(query text) RETURNS TABLE (id int, score numeric) LANGUAGE sql AS
 $$
 WITH query AS MATERIALIZED (
-	SELECT websearch_to_tsquery('english', query) AS words, instemb(query, 'What is it?', 'tiny') AS e),
+	SELECT websearch_to_tsquery('english', query) AS words,
+	instemb(query, 'What is it?', 'tiny') AS e),
 by_words AS (
-	SELECT id, row_number() OVER (ORDER BY ts_rank(to_tsvector('english', name), words) DESC, id) AS rank
+	SELECT id, row_number() OVER (ORDER BY ts_rank(to_tsvector('english', name), words) DESC, id)
+		AS rank
 	FROM product, query WHERE to_tsvector('english', name) @@ words ORDER BY rank LIMIT 100),
 by_meaning AS (
 	SELECT id, row_number() OVER (ORDER BY distance, id) AS rank
@@ -38,7 +40,8 @@ SELECT count(*), max(score) = 1.0 / 61 AS by_meaning FROM hybrid('zebra');
 CREATE TABLE part (k int, "a b" text, e real[]) PARTITION BY LIST (k);
 CREATE TABLE part1 PARTITION OF part FOR VALUES IN (1);
 CREATE TABLE part2 PARTITION OF part FOR VALUES IN (2);
-INSERT INTO part SELECT i % 2 + 1, 'row ' || i, array[cos(i), sin(i)] FROM generate_series(1, 20) AS i;
+INSERT INTO part SELECT i % 2 + 1, 'row ' || i, array[cos(i), sin(i)]
+FROM generate_series(1, 20) AS i;
 SELECT instemb_shard_query('part', '{k,"a b"}', 'e', 3) AS query \gset
 \echo :query
 PREPARE nearest(real[]) AS :query;

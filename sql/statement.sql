@@ -26,7 +26,8 @@ SET instemb.cache_size = 0;
 SELECT reset();
 INSERT INTO product (id, title, body, kind) VALUES
 	(1, 'Tent', 'for two', 'outdoor'), (2, 'Tent', NULL, NULL), (3, NULL, 'for two', NULL),
-	(4, '', E' \t\n', 'outdoor'), (5, NULL, NULL, NULL), (6, '', ' ', ' '), (7, ' Tent ', NULL, NULL);
+	(4, '', E' \t\n', 'outdoor'), (5, NULL, NULL, NULL), (6, '', ' ', ' '),
+	(7, ' Tent ', NULL, NULL);
 SELECT * FROM texts();
 SELECT * FROM wrong;
 SELECT id FROM product WHERE e IS NULL ORDER BY id;
@@ -80,7 +81,8 @@ DELETE FROM product WHERE id = 8;
 INSERT INTO product (id, title) VALUES (20, 'Desk'), (23, 'Lamp')
 	ON CONFLICT (id) DO UPDATE SET title = excluded.title;
 MERGE INTO product AS p USING (VALUES (20, 'Desk lamp'), (24, 'Shelf')) AS v(id, t) ON p.id = v.id
-	WHEN MATCHED THEN UPDATE SET title = t WHEN NOT MATCHED THEN INSERT (id, title) VALUES (v.id, t);
+	WHEN MATCHED THEN UPDATE SET title = t WHEN NOT MATCHED THEN INSERT (id, title)
+		VALUES (v.id, t);
 WITH added AS (INSERT INTO product (id, title) VALUES (25, 'Stool') RETURNING id)
 UPDATE product SET body = 'new' WHERE id = (SELECT 24 FROM added);
 SELECT * FROM wrong;
@@ -142,13 +144,15 @@ INSERT INTO part2 (k, id, title) VALUES (2, 'c', 'Desk');
 UPDATE part1 SET title = 'Chair';
 UPDATE part SET title = title || ' new';
 UPDATE part SET k = 2 WHERE k = 1;
-SELECT tableoid::regclass, id, title, e = instemb(title, 'q', 'tiny') AS right FROM part ORDER BY id;
+SELECT tableoid::regclass, id, title, e = instemb(title, 'q', 'tiny') AS right FROM part
+ORDER BY id;
 SELECT relation, mode FROM instemb_registration WHERE relation::text LIKE 'part%' ORDER BY 1;
 
 -- keys and names of all sorts
 CREATE SCHEMA "Odd one";
 CREATE TABLE "Odd one"."a ""table""" (
-	"Key 1" numeric, "Key 2" timestamptz, "Text" text, "E mb" real[], PRIMARY KEY ("Key 2", "Key 1"));
+	"Key 1" numeric, "Key 2" timestamptz, "Text" text, "E mb" real[],
+	PRIMARY KEY ("Key 2", "Key 1"));
 SELECT instemb_enable('"Odd one"."a ""table"""', 'E mb', '{Text}', $$What's a \ "it"?$$, 'tiny');
 INSERT INTO "Odd one"."a ""table""" VALUES
 	(1.10, '2024-02-29 12:00:00.000001+00', 'Tent'), (1.1, '2024-02-29 12:00:00.000002+00', 'Lamp');
@@ -193,16 +197,19 @@ DROP ROLE instemb_owner, instemb_writer;
 -- row mode; a trigger that another one takes the place of
 SELECT instemb_enable('product', 'e', '{title}', 'q', 'tiny', 'row');
 SELECT tgname, tgtype, tgfoid::regproc FROM pg_trigger WHERE tgrelid = 'product'::regclass;
-INSERT INTO product (id, title) VALUES (61, 'Tent') RETURNING e = instemb('Tent', 'q', 'tiny') AS right;
+INSERT INTO product (id, title) VALUES (61, 'Tent')
+	RETURNING e = instemb('Tent', 'q', 'tiny') AS right;
 SELECT instemb_enable('product', 'e', '{title}', 'q', 'tiny');
-SELECT tgname, tgtype, tgfoid::regproc FROM pg_trigger WHERE tgrelid = 'product'::regclass ORDER BY 1;
+SELECT tgname, tgtype, tgfoid::regproc FROM pg_trigger WHERE tgrelid = 'product'::regclass
+ORDER BY 1;
 
 -- provenance: what made an embedding; another model is refused, unless models may be mixed
 SELECT instemb_install('other', 'tiny', 'tiny-adapter') IS NOT NULL AS installed;
 CREATE TABLE made (id int PRIMARY KEY, t text, e real[], how jsonb);
 CREATE VIEW made_how AS
 SELECT id, how ->> 'model' AS model,
-	   left(instemb_model_info(how ->> 'model', true) ->> 'sha256', 16) = how ->> 'sha256' AS sha256,
+	   left(instemb_model_info(how ->> 'model', true) ->> 'sha256', 16) = how ->> 'sha256'
+		AS sha256,
 	   how ->> 'instruction' = md5('q') AS instruction,
 	   (how ->> 'at')::timestamptz BETWEEN now() - interval '1 hour' AND now() AS at
 FROM made ORDER BY id;
@@ -226,7 +233,8 @@ SET instemb.model = 'tiny';
 UPDATE made SET t = 'Lamp' WHERE id = 1;
 \set VERBOSITY default
 SELECT * FROM made_how;
-SELECT target, mode, model, provenance, sha256 FROM instemb_registration WHERE relation = 'made'::regclass;
+SELECT target, mode, model, provenance, sha256 FROM instemb_registration
+WHERE relation = 'made'::regclass;
 SELECT shell('rm tiny-copy.gguf other.gguf');
 
 -- what is refused

@@ -56,7 +56,8 @@ SELECT name, context, vartype, unit, min_val, max_val, enumvals,
 	   CASE WHEN name !~ '_dir$|max_threads$' THEN boot_val END AS default
 FROM pg_settings WHERE name LIKE 'instemb.%' ORDER BY name COLLATE "C";
 
-SELECT (SELECT boot_val FROM pg_settings WHERE name = 'instemb.model_dir') ~ '^/.*/instemb$' AS model_dir,
+SELECT (SELECT boot_val FROM pg_settings WHERE name = 'instemb.model_dir') ~ '^/.*/instemb$'
+	AS model_dir,
 	   (SELECT boot_val FROM pg_settings WHERE name = 'instemb.data_model_dir')
 	   = current_setting('data_directory') || '/instemb' AS data_model_dir,
 	   current_setting('instemb.max_threads')::int BETWEEN 1 AND 64 AS max_threads;

@@ -17,21 +17,31 @@ SELECT i ->> 'pooling' AS pooling, i ->> 'lookahead_count' AS lookahead_count,
 	   i ->> 'base_sha256' = encode(sha256(get_file('tiny.gguf')), 'hex') AS base,
 	   i ->> 'adapter_sha256' = encode(sha256(get_file('trained-adapter.gguf')), 'hex') AS adapter
 FROM instemb_model_info('trained', true) AS i;
-SELECT model, pid = pg_backend_pid() AS pid, role = current_user::regrole AS role, state, step, steps, rows,
-	   loss > 0 AS loss, (losses ->> 'answer')::float8 > 0 AS answer, rows_per_second > 0 AS rows_per_second,
+SELECT model, pid = pg_backend_pid() AS pid, role = current_user::regrole AS role, state, step,
+	   steps, rows,
+	   loss > 0 AS loss, (losses ->> 'answer')::float8 > 0 AS answer,
+	   rows_per_second > 0 AS rows_per_second,
 	   tokens_per_second > 0 AS tokens_per_second, remaining, started <= updated AS times, message
 FROM instemb_train_progress;
-SELECT shell('test "$(ls -A | grep train | sort | tr "\n" " ")" = "trained-adapter.gguf trained.gguf trained.train "');
+SELECT shell('test "$(ls -A | grep train | sort | tr "\n" " ")" = "trained-adapter.gguf '
+	'trained.gguf trained.train "');
 SELECT instemb_train('again', 'tiny', :'query', steps => 4, batch => 8, rank => 2, lookahead => 2,
 	learning_rate => 0.01, seed => 7, memory => '256MB') IS NOT NULL AS trained;
 SELECT get_file('again-adapter.gguf') = get_file('trained-adapter.gguf') AS same_bits;
-SELECT instemb('red tent', 'What is it?', 'again') = instemb('red tent', 'What is it?', 'trained') AS same;
-SELECT instemb('red tent', 'What is it?', 'tiny') <~=> instemb('red tent', 'What is it?', 'trained') > 0.001 AS learnt;
+SELECT instemb('red tent', 'What is it?', 'again') = instemb('red tent', 'What is it?', 'trained')
+	AS same;
+SELECT instemb('red tent', 'What is it?', 'tiny') <~=> instemb('red tent', 'What is it?', 'trained')
+	> 0.001 AS learnt;
 -- other settings, other adapters
-SELECT instemb_train('again', 'tiny', :'query', steps => 2, batch => 8, rank => 2, lookahead => 0, replace => true) IS NOT NULL AS trained;
-SELECT i ->> 'pooling' AS pooling, i ->> 'lookahead_count' AS lookahead_count FROM instemb_model_info('again') AS i;
-SELECT instemb_train('again', 'tiny', :'query', steps => 2, batch => 8, rank => 2, lookahead => 2, replace => true,
-	losses => '{"answer": 1, "kl": 0.1}', options => '{"pooling": "lookahead", "dropout": 0, "adapter": "trained-adapter"}') IS NOT NULL AS trained;
+SELECT instemb_train('again', 'tiny', :'query', steps => 2, batch => 8, rank => 2, lookahead => 0,
+	replace => true) IS NOT NULL AS trained;
+SELECT i ->> 'pooling' AS pooling, i ->> 'lookahead_count' AS lookahead_count
+FROM instemb_model_info('again') AS i;
+SELECT instemb_train('again', 'tiny', :'query', steps => 2, batch => 8, rank => 2, lookahead => 2,
+	replace => true,
+	losses => '{"answer": 1, "kl": 0.1}',
+	options => '{"pooling": "lookahead", "dropout": 0, "adapter": "trained-adapter"}') IS NOT NULL
+		AS trained;
 SELECT (losses ->> 'answer')::float8 > 0 AS answer, (losses ->> 'kl')::float8 > 0 AS kl,
 	   (losses ->> 'ce')::float8 AS ce, (losses ->> 'mse')::float8 AS mse
 FROM instemb_train_progress WHERE model = 'again';
@@ -50,7 +60,8 @@ SELECT outcome($$SELECT instemb_train('new', 'tiny', NULL)$$);
 
 -- queries and rows
 CREATE FUNCTION try(query text) RETURNS text LANGUAGE sql AS
-$$ SELECT outcome(format('SELECT instemb_train(%L, %L, %L, steps => 2, rank => 2)', 'new', 'tiny', query)) $$;
+$$ SELECT outcome(format('SELECT instemb_train(%L, %L, %L, steps => 2, rank => 2)', 'new', 'tiny',
+	query)) $$;
 SELECT try('SELECT');
 SELECT try('SELECT 1');
 SELECT try('SELECT $$a$$, $$b$$');
@@ -63,18 +74,22 @@ SELECT try('SELECT instruction, input, output FROM triple WHERE false');
 SELECT try('SELECT instruction, input, output FROM triple WHERE id = 1');
 SELECT try('SELECT instruction, input, nullif(output, $$chair$$) FROM triple ORDER BY id');
 SELECT try('SELECT nullif(instruction, $$What is it?$$), input, output FROM triple ORDER BY id');
-SELECT try('SELECT instruction, CASE WHEN id = 30 THEN $$$$ ELSE input END, output FROM triple ORDER BY id');
-SELECT try('SELECT instruction, CASE WHEN id = 30 THEN repeat(input, 1000) ELSE input END, output FROM triple ORDER BY id');
+SELECT try('SELECT instruction, CASE WHEN id = 30 THEN $$$$ ELSE input END, output FROM triple '
+	'ORDER BY id');
+SELECT try('SELECT instruction, CASE WHEN id = 30 THEN repeat(input, 1000) ELSE input END, output '
+	'FROM triple ORDER BY id');
 SELECT try('SELECT instruction, input, id / (id - 5) FROM triple ORDER BY id');
 SELECT state, message FROM instemb_train_progress WHERE model = 'new';
 SET instemb.on_overflow = truncate;
-SELECT length(try('SELECT instruction, CASE WHEN id = 30 THEN repeat(input, 1000) ELSE input END, output FROM triple ORDER BY id'));
+SELECT length(try('SELECT instruction, CASE WHEN id = 30 THEN repeat(input, 1000) ELSE input END, '
+	'output FROM triple ORDER BY id'));
 RESET instemb.on_overflow;
 SELECT shell('rm new.gguf new-adapter.gguf');
 
 -- settings
 CREATE FUNCTION try_with(settings text) RETURNS text LANGUAGE sql AS
-$$ SELECT outcome(format('SELECT instemb_train(%L, %L, %L, %s)', 'new', 'tiny', 'SELECT instruction, input, output FROM triple', settings)) $$;
+$$ SELECT outcome(format('SELECT instemb_train(%L, %L, %L, %s)', 'new', 'tiny',
+	'SELECT instruction, input, output FROM triple', settings)) $$;
 SELECT try_with('steps => 0');
 SELECT try_with('steps => -1');
 SELECT try_with('batch => 1');
@@ -111,7 +126,8 @@ CREATE VIEW own AS SELECT instruction, input, output FROM triple;
 GRANT SELECT ON own TO instemb_trainer;
 SET ROLE instemb_trainer;
 SELECT instemb_train('new', 'tiny', :'query');
-SELECT instemb_train('new', 'tiny', 'SELECT * FROM own', steps => 1, batch => 4, rank => 1, lookahead => 1) IS NOT NULL AS trained;
+SELECT instemb_train('new', 'tiny', 'SELECT * FROM own', steps => 1, batch => 4, rank => 1,
+	lookahead => 1) IS NOT NULL AS trained;
 SELECT model, state, role FROM instemb_train_progress;
 SET ROLE instemb_nobody;
 SELECT model FROM instemb_train_progress;

@@ -24,13 +24,15 @@ INSERT INTO product (id, title, body, kind) VALUES
 	(6, '', ' ', ' '),
 	(7, ' Tent ', NULL, NULL);
 SELECT id, e IS NULL AS none, e = instemb(t, 'What is it?', 'tiny') AS right
-FROM product JOIN (VALUES (1, E'Tent\nfor two\noutdoor'), (2, 'Tent'), (3, 'for two'), (4, 'outdoor'),
+FROM product JOIN (VALUES (1, E'Tent\nfor two\noutdoor'), (2, 'Tent'), (3, 'for two'),
+	(4, 'outdoor'),
 						  (5, NULL), (6, NULL), (7, ' Tent ')) AS v(id, t) USING (id)
 ORDER BY id;
 
 -- what is computed: texts counts the rows
 CREATE FUNCTION texts() RETURNS TABLE (texts bigint, hits bigint) LANGUAGE sql AS
-$$ SELECT coalesce(sum(texts), 0)::bigint, coalesce(sum(cache_hits), 0)::bigint FROM instemb_stats() $$;
+$$ SELECT coalesce(sum(texts), 0)::bigint, coalesce(sum(cache_hits), 0)::bigint
+FROM instemb_stats() $$;
 CREATE FUNCTION reset() RETURNS void LANGUAGE sql AS $$ SELECT instemb_stats_reset() $$;
 SET instemb.cache_size = 0;
 
@@ -47,7 +49,8 @@ SELECT * FROM texts();
 UPDATE product SET title = 'Chair' WHERE id IN (1, 2);
 SELECT * FROM texts();
 SELECT id, e = instemb(t, 'What is it?', 'tiny') AS right
-FROM product JOIN (VALUES (1, E'Chair\nfor two\noutdoor'), (2, E'Chair\nTent')) AS v(id, t) USING (id)
+FROM product JOIN (VALUES (1, E'Chair\nfor two\noutdoor'), (2, E'Chair\nTent')) AS v(id, t)
+	USING (id)
 ORDER BY id;
 -- the text goes: so does the embedding
 UPDATE product SET title = NULL, body = ' ', kind = NULL WHERE id = 1;
@@ -66,7 +69,8 @@ CREATE FUNCTION rename() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN NEW.title := 'Lamp ' || NEW.price; RETURN NEW; END $$;
 CREATE TRIGGER a_rename BEFORE UPDATE ON product FOR EACH ROW EXECUTE FUNCTION rename();
 UPDATE product SET price = 12 WHERE id = 3;
-SELECT title, e = instemb(E'Lamp 12\nfor two', 'What is it?', 'tiny') AS right FROM product WHERE id = 3;
+SELECT title, e = instemb(E'Lamp 12\nfor two', 'What is it?', 'tiny') AS right FROM product
+WHERE id = 3;
 DROP TRIGGER a_rename ON product;
 
 -- a value given is replaced at INSERT, and kept at an UPDATE of nothing else
@@ -80,10 +84,13 @@ COPY product (id, title) FROM stdin;
 20	Lamp
 21	\N
 \.
-INSERT INTO product (id, title) VALUES (20, 'Desk') ON CONFLICT (id) DO UPDATE SET title = excluded.title;
+INSERT INTO product (id, title) VALUES (20, 'Desk') ON CONFLICT (id)
+	DO UPDATE SET title = excluded.title;
 MERGE INTO product AS p USING (VALUES (20, 'Desk lamp'), (22, 'Shelf')) AS v(id, t) ON p.id = v.id
-	WHEN MATCHED THEN UPDATE SET title = t WHEN NOT MATCHED THEN INSERT (id, title) VALUES (v.id, t);
-SELECT id, e = instemb(title, 'What is it?', 'tiny') AS right FROM product WHERE id >= 20 ORDER BY id;
+	WHEN MATCHED THEN UPDATE SET title = t WHEN NOT MATCHED THEN INSERT (id, title)
+		VALUES (v.id, t);
+SELECT id, e = instemb(title, 'What is it?', 'tiny') AS right FROM product WHERE id >= 20
+ORDER BY id;
 
 -- model '' is that of instemb.model; it may be the default
 SET instemb.model = 'default';
@@ -122,7 +129,8 @@ CREATE DOMAIN emb3 AS real[] CHECK (cardinality(value) = 3);
 CREATE TABLE dom (l label, c code, e emb64, f emb3);
 CREATE TRIGGER embed BEFORE INSERT OR UPDATE ON dom FOR EACH ROW
 	EXECUTE FUNCTION instemb_update_trigger('e', 'q', 'tiny', 'l', 'c');
-INSERT INTO dom (l, c) VALUES ('Tent', 'T1') RETURNING e = instemb(E'Tent\nT1', 'q', 'tiny') AS right;
+INSERT INTO dom (l, c) VALUES ('Tent', 'T1')
+	RETURNING e = instemb(E'Tent\nT1', 'q', 'tiny') AS right;
 CREATE TRIGGER embed3 BEFORE INSERT ON dom FOR EACH ROW
 	EXECUTE FUNCTION instemb_update_trigger('f', 'q', 'tiny', 'l');
 INSERT INTO dom (l) VALUES ('Tent');
@@ -155,7 +163,8 @@ BEGIN
 	IF event LIKE '%DELETE%' THEN
 		INSERT INTO bad (t) VALUES ('x');
 	END IF;
-	EXECUTE format('CREATE TRIGGER embed %s EXECUTE FUNCTION instemb_update_trigger(%s)', event, arguments);
+	EXECUTE format('CREATE TRIGGER embed %s EXECUTE FUNCTION instemb_update_trigger(%s)', event,
+		arguments);
 	IF event LIKE '%DELETE%' THEN
 		DELETE FROM bad;
 	ELSE

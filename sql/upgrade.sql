@@ -12,7 +12,8 @@ WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e'
 
 CREATE FUNCTION grants(acl aclitem[]) RETURNS text LANGUAGE sql AS
 $$
-	SELECT string_agg(concat_ws(' ', CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END,
+	SELECT string_agg(concat_ws(' ', CASE grantee WHEN 0 THEN 'PUBLIC'
+		ELSE grantee::regrole::text END,
 								privilege_type, is_grantable::text), ', '
 					  ORDER BY grantee, privilege_type)
 	FROM aclexplode(acl)
@@ -23,7 +24,8 @@ SELECT 'extension', aspect, value
 FROM pg_extension
 CROSS JOIN LATERAL (VALUES
 	('version', extversion), ('schema', extnamespace::regnamespace::text),
-	('dumped tables', extconfig::regclass[]::text), ('dumped rows', extcondition::text)) AS a(aspect, value)
+	('dumped tables', extconfig::regclass[]::text), ('dumped rows', extcondition::text))
+		AS a(aspect, value)
 WHERE extname = 'instemb'
 UNION ALL
 SELECT object, 'comment', obj_description(objid, classid::regclass::name) FROM member
@@ -33,7 +35,8 @@ FROM member CROSS JOIN LATERAL pg_identify_object(classid, objid, 0) AS i
 UNION ALL
 SELECT object, concat_ws(' ', 'initial grants', nullif(objsubid, 0)), grants(initprivs)
 FROM member JOIN pg_init_privs AS p ON p.classoid = classid AND p.objoid = objid
--- signature, defaults, volatility, strictness, parallel, cost, rows, support, security, settings, body
+-- signature, defaults, volatility, strictness, parallel, cost, rows, support, security, settings,
+-- body
 UNION ALL
 SELECT object, 'definition', pg_get_functiondef(objid)
 FROM member JOIN pg_proc AS p ON classid = 'pg_proc'::regclass AND objid = p.oid AND prokind <> 'a'
@@ -63,42 +66,53 @@ SELECT object, aspect, value
 FROM member JOIN pg_type AS t ON classid = 'pg_type'::regclass AND objid = t.oid
 CROSS JOIN LATERAL (VALUES
 	('kind', t.typtype::text), ('base', format_type(typbasetype, typtypmod)),
-	('labels', (SELECT string_agg(enumlabel, ',' ORDER BY enumsortorder) FROM pg_enum WHERE enumtypid = t.oid)),
-	('checks', (SELECT string_agg(conname || ' ' || pg_get_constraintdef(oid), ', ' ORDER BY conname)
+	('labels', (SELECT string_agg(enumlabel, ',' ORDER BY enumsortorder) FROM pg_enum
+		WHERE enumtypid = t.oid)),
+	('checks', (SELECT string_agg(conname || ' ' || pg_get_constraintdef(oid), ', '
+		ORDER BY conname)
 				FROM pg_constraint WHERE contypid = t.oid)),
 	('grants', grants(coalesce(typacl, acldefault('T', typowner))))) AS a(aspect, value)
 UNION ALL
 SELECT object, aspect, value
 FROM member JOIN pg_class AS c ON classid = 'pg_class'::regclass AND objid = c.oid
 CROSS JOIN LATERAL (VALUES
-	('kind', concat_ws(' ', relkind, relpersistence, relrowsecurity, relforcerowsecurity, reloptions)),
+	('kind', concat_ws(' ', relkind, relpersistence, relrowsecurity, relforcerowsecurity,
+		reloptions)),
 	('definition', pg_get_viewdef(c.oid)),
-	('sequence', (SELECT (to_jsonb(s) - 'seqrelid')::text FROM pg_sequence AS s WHERE seqrelid = c.oid)),
-	('grants', grants(coalesce(relacl, acldefault(CASE relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", relowner)))),
-	('constraints', (SELECT string_agg(conname || ' ' || pg_get_constraintdef(oid), E'\n' ORDER BY conname)
+	('sequence', (SELECT (to_jsonb(s) - 'seqrelid')::text FROM pg_sequence AS s
+		WHERE seqrelid = c.oid)),
+	('grants', grants(coalesce(relacl,
+		acldefault(CASE relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", relowner)))),
+	('constraints', (SELECT string_agg(conname || ' ' || pg_get_constraintdef(oid), E'\n'
+		ORDER BY conname)
 					 FROM pg_constraint WHERE conrelid = c.oid)),
-	('indexes', (SELECT string_agg(pg_get_indexdef(indexrelid), E'\n' ORDER BY indexrelid::regclass::text)
+	('indexes', (SELECT string_agg(pg_get_indexdef(indexrelid), E'\n'
+		ORDER BY indexrelid::regclass::text)
 				 FROM pg_index WHERE indrelid = c.oid)),
 	('triggers', (SELECT string_agg(pg_get_triggerdef(oid), E'\n' ORDER BY tgname)
 				  FROM pg_trigger WHERE tgrelid = c.oid AND NOT tgisinternal)),
 	('policies', (SELECT string_agg(concat_ws(' ', polname, polcmd, polpermissive, polroles,
-											  pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid)),
+											  pg_get_expr(polqual, polrelid),
+											  pg_get_expr(polwithcheck, polrelid)),
 									E'\n' ORDER BY polname)
 				  FROM pg_policy WHERE polrelid = c.oid))) AS a(aspect, value)
 UNION ALL
 SELECT object, 'column ' || row_number() OVER (PARTITION BY objid ORDER BY attnum),
-	   concat_ws(' ', attname, format_type(atttypid, atttypmod), nullif(attcollation, 0)::regcollation,
+	   concat_ws(' ', attname, format_type(atttypid, atttypmod),
+		nullif(attcollation, 0)::regcollation,
 				 CASE WHEN attnotnull THEN 'not null' END, pg_get_expr(adbin, adrelid),
 				 attidentity, attgenerated, attstorage, attstattarget,
 				 -- some servers number the columns of views
-				 nullif(ARRAY(SELECT o FROM unnest(attoptions) AS o WHERE o !~ '^pg_attver='), '{}'),
+				 nullif(ARRAY(SELECT o FROM unnest(attoptions) AS o WHERE o !~ '^pg_attver='),
+				 	'{}'),
 				 grants(attacl),
 				 col_description(attrelid, attnum))
 FROM member JOIN pg_attribute ON classid = 'pg_class'::regclass AND objid = attrelid
 	AND attnum > 0 AND NOT attisdropped
 LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum;
 
-CREATE FUNCTION compare_upgrades() RETURNS TABLE (version text, side text, object text, aspect text, value text)
+CREATE FUNCTION compare_upgrades()
+	RETURNS TABLE (version text, side text, object text, aspect text, value text)
 LANGUAGE plpgsql AS
 $$
 DECLARE
@@ -120,7 +134,8 @@ BEGIN
 			SELECT compare_upgrades.version, d.* FROM (
 				(SELECT 'fresh', * FROM expected EXCEPT SELECT 'fresh', * FROM described)
 				UNION ALL
-				(SELECT 'upgraded', * FROM described EXCEPT SELECT 'upgraded', * FROM expected)) AS d;
+				(SELECT 'upgraded', * FROM described EXCEPT SELECT 'upgraded', * FROM expected))
+					AS d;
 		DROP EXTENSION instemb;
 	END LOOP;
 END
@@ -130,7 +145,9 @@ SELECT * FROM compare_upgrades() ORDER BY version, object COLLATE "C", aspect CO
 
 -- what was looked at
 SELECT count(*) > 100 AS aspects, count(DISTINCT object) > 25 AS objects FROM expected;
-SELECT count(DISTINCT version) - 1 = (SELECT count(*) - 1 FROM pg_available_extension_versions WHERE name = 'instemb') AS all_versions,
+SELECT count(DISTINCT version) - 1
+	= (SELECT count(*) - 1 FROM pg_available_extension_versions WHERE name = 'instemb')
+	AS all_versions,
 	   count(DISTINCT version) > 1 AS upgrades
 FROM version_member;
 
