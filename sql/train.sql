@@ -47,6 +47,29 @@ SELECT (losses ->> 'answer')::float8 > 0 AS answer, (losses ->> 'kl')::float8 > 
 FROM instemb_train_progress WHERE model = 'again';
 SELECT i ->> 'pooling' AS pooling FROM instemb_model_info('again') AS i;
 
+-- question answering: a model of the InBedder kind
+SELECT instemb_train('qa', 'tiny', :'query', steps => 20, batch => 16, rank => 4,
+	learning_rate => 0.02, losses => '{"generation": 1}') IS NOT NULL AS trained;
+SELECT (losses ->> 'generation')::float8 BETWEEN 0.001 AND 2 AS generation,
+	   (losses ->> 'answer')::float8 AS answer, accuracy > 0.6 AS accuracy
+FROM instemb_train_progress WHERE model = 'qa';
+SELECT i ->> 'pooling' AS pooling, i ->> 'lookahead_count' AS lookahead_count
+FROM instemb_model_info('qa') AS i;
+SELECT instemb_answer('red tent number 90', 'What colour is it?', 'qa') IN ('red', 'green', 'blue')
+	AS answered;
+SELECT instemb('red tent number 90', 'What is it?', 'qa') <~=>
+	instemb('red tent number 90', 'What colour is it?', 'qa') > 0.001 AS differ;
+SELECT instemb_train('qa', 'tiny', :'query', steps => 2, batch => 8, rank => 2, lookahead => 0,
+	replace => true, losses => '{"generation": 1}', options => '{"pooling": "generate_mean"}')
+	IS NOT NULL AS trained;
+SELECT i ->> 'pooling' AS pooling FROM instemb_model_info('qa') AS i;
+-- with look-ahead vectors, if another loss trains them
+SELECT instemb_train('qa', 'tiny', :'query', steps => 2, batch => 8, rank => 2, lookahead => 2,
+	replace => true, losses => '{"generation": 1, "answer": 1}') IS NOT NULL AS trained;
+SELECT i ->> 'pooling' AS pooling, i ->> 'lookahead_count' AS lookahead_count
+FROM instemb_model_info('qa') AS i;
+SELECT shell('rm qa*');
+
 -- names
 SELECT outcome($$SELECT instemb_train('trained', 'tiny', 'SELECT 1')$$);
 SELECT outcome($$SELECT instemb_train('tiny', 'tiny', 'SELECT 1')$$);
@@ -76,6 +99,8 @@ SELECT try('SELECT instruction, input, nullif(output, $$chair$$) FROM triple ORD
 SELECT try('SELECT nullif(instruction, $$What is it?$$), input, output FROM triple ORDER BY id');
 SELECT try('SELECT instruction, CASE WHEN id = 30 THEN $$$$ ELSE input END, output FROM triple '
 	'ORDER BY id');
+SELECT try('SELECT instruction, input, CASE WHEN id = 31 THEN $$$$ ELSE output END FROM triple '
+	'ORDER BY id');
 SELECT try('SELECT instruction, CASE WHEN id = 30 THEN repeat(input, 1000) ELSE input END, output '
 	'FROM triple ORDER BY id');
 SELECT try('SELECT instruction, input, id / (id - 5) FROM triple ORDER BY id');
@@ -104,6 +129,8 @@ SELECT try_with('losses => $${"anser": 1}$$');
 SELECT try_with('losses => $${"answer": "1"}$$');
 SELECT try_with('losses => $$[]$$');
 SELECT try_with('losses => $${}$$');
+SELECT try_with('losses => $${"generation": 1}$$, lookahead => 2');
+SELECT try_with('losses => $${"generation": 1}$$, options => $${"pooling": "daap"}$$');
 SELECT try_with('options => $${"temperature": -1}$$');
 SELECT try_with('options => $${"pooling": "cls"}$$');
 SELECT try_with('options => $${"contrast": "first"}$$');

@@ -340,6 +340,10 @@ bool		ie_normalize(float *x, size_t n);
  *		kl		the same by KL divergence of next-token distributions
  *		ce		cross-entropy of the k-th look-ahead state with the answer's k-th
  *				token
+ *		generation	cross-entropy of the answer's tokens and its end when they
+ *				follow the input, without look-ahead vectors: next-token
+ *				fine-tuning, which makes a model for InBedder's poolings (Peng et
+ *				al., ACL 2024, section 3); the mean over all such tokens
  */
 typedef struct ie_trainer ie_trainer;
 
@@ -359,7 +363,7 @@ typedef struct ie_train_config
 	float		alpha;			/* a delta is (alpha / rank) B A */
 	uint32_t	lookahead_count;	/* K, 0..64 */
 	const char *pooling;		/* what the adapter's definition will say: last, mean, lookahead,
-								 * daap; borrowed until create returns */
+								 * daap, generate, generate_mean; borrowed until create returns */
 	unsigned	contrast;		/* IE_CONTRAST_... */
 
 	double		learning_rate;	/* the highest */
@@ -377,6 +381,7 @@ typedef struct ie_train_config
 	double		weight_mse;		/* this and the following need look-ahead vectors */
 	double		weight_kl;
 	double		weight_ce;
+	double		weight_generation;	/* alone, it needs lookahead_count 0 */
 
 	uint32_t	max_row_tokens;	/* with template and look-ahead, at most n_ctx; 0 = n_ctx */
 	uint32_t	max_answer_tokens;	/* longer answers are cut to these */
@@ -444,7 +449,9 @@ typedef struct ie_train_progress
 	double		mse;
 	double		kl;
 	double		ce;
-	double		accuracy;		/* share of rows whose nearest answer of the batch is theirs */
+	double		generation;
+	double		accuracy;		/* share of rows whose nearest answer of the batch is theirs; of
+								 * generation alone, of tokens that were the likeliest */
 	double		gradient_norm;	/* before clipping */
 	double		learning_rate;
 	uint64_t	n_rows;			/* of this step */
@@ -494,7 +501,7 @@ ie_code		ie_trainer_write_adapter(const ie_trainer *trainer, const char *path, i
 const char *ie_cpu_level(void);
 const char *ie_code_name(ie_code code);
 
-#define IE_API_VERSION 2
+#define IE_API_VERSION 3
 
 /* The engine as the SQL face sees it. */
 typedef struct ie_api

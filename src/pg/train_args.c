@@ -55,6 +55,7 @@ static const Option losses[] = {
 	{"mse", OPTION_DOUBLE, SETTING(config.weight_mse)},
 	{"kl", OPTION_DOUBLE, SETTING(config.weight_kl)},
 	{"ce", OPTION_DOUBLE, SETTING(config.weight_ce)},
+	{"generation", OPTION_DOUBLE, SETTING(config.weight_generation)},
 };
 
 static const Option options[] = {
@@ -313,6 +314,25 @@ leave_out_lookahead(TrainSettings *settings)
 	strlcpy(settings->pooling, "last", sizeof(settings->pooling));
 }
 
+static bool
+generation_alone(const TrainSettings *settings)
+{
+	for (int i = 0; i < lengthof(losses); i++)
+		if (losses[i].offset != SETTING(config.weight_generation) &&
+			*(const double *) ((const char *) settings + losses[i].offset) != 0)
+			return false;
+	return settings->config.weight_generation > 0;
+}
+
+/* What suits a model of the InBedder kind, unless something else is asked for */
+static void
+prepare_generation(FunctionCallInfo fcinfo, TrainSettings *settings)
+{
+	if (PG_ARGISNULL(ARG_LOOKAHEAD))
+		settings->config.lookahead_count = 0;
+	strlcpy(settings->pooling, "generate", sizeof(settings->pooling));
+}
+
 char *
 train_args(FunctionCallInfo fcinfo, TrainSettings *settings)
 {
@@ -331,6 +351,8 @@ train_args(FunctionCallInfo fcinfo, TrainSettings *settings)
 		leave_out_lookahead(settings);
 	if (!PG_ARGISNULL(ARG_LOSSES))
 		set_losses(settings, PG_GETARG_JSONB_P(ARG_LOSSES));
+	if (generation_alone(settings))
+		prepare_generation(fcinfo, settings);
 	if (!PG_ARGISNULL(ARG_OPTIONS))
 		set_options(settings, &option_table, PG_GETARG_JSONB_P(ARG_OPTIONS));
 	settings->resume = PG_GETARG_BOOL(ARG_RESUME);

@@ -104,9 +104,10 @@ static Datum
 losses_json(const ie_train_progress *p)
 {
 	char	   *json = psprintf("{\"answer\": %.9g, \"back\": %.9g, \"group\": %.9g, \"view\": %.9g, "
-								"\"teacher\": %.9g, \"mse\": %.9g, \"kl\": %.9g, \"ce\": %.9g}",
+								"\"teacher\": %.9g, \"mse\": %.9g, \"kl\": %.9g, \"ce\": %.9g, "
+								"\"generation\": %.9g}",
 								p->answer, p->back, p->group, p->view, p->teacher, p->mse, p->kl,
-								p->ce);
+								p->ce, p->generation);
 
 	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json));
 }

@@ -41,8 +41,8 @@ hash_settings(const ie_train_config *c, char *hex)
 		c->n_steps, c->batch_size, c->rank, c->alpha, c->lookahead_count, c->contrast,
 		c->learning_rate, c->warmup, c->weight_decay, c->clip_norm, c->temperature, c->dropout,
 		c->weight_answer, c->weight_back, c->weight_group, c->weight_view, c->weight_teacher,
-		c->weight_mse, c->weight_kl, c->weight_ce, c->max_row_tokens, c->max_answer_tokens,
-		c->truncate, (double) c->max_bytes, c->n_threads
+		c->weight_mse, c->weight_kl, c->weight_ce, c->weight_generation, c->max_row_tokens,
+		c->max_answer_tokens, c->truncate, (double) c->max_bytes, c->n_threads
 	};
 	ie_sha256	hash;
 

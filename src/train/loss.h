@@ -4,7 +4,9 @@
  *	  (InstEmb; DESIGN.md 1, instemb.h).
  *
  * A sequence has S = 1 + K states: at its last input token and at the look-ahead
- * vectors.  Gradients of the weighted sum are added to what is there.
+ * vectors.  Those of a row that its answer follows, "forced", are at the tokens
+ * from which the answer's come.  Gradients of the weighted sum are added to what
+ * is there.
  */
 #ifndef IE_LOSS_H
 #define IE_LOSS_H
@@ -33,7 +35,9 @@ typedef struct ie_loss_input
 	const uint32_t *target;		/* [N] the row's answer, below M; the same for equal ones */
 	const uint32_t *cluster;	/* [N] equal for equal instructions */
 	const int32_t *gold;		/* [N, K] the answer's tokens, -1 where it has ended */
-	const ie_matrix *token_embd;	/* [V, C], also the vocabulary head */
+	ie_states	forced;			/* what an answer's tokens come from when it follows its row: [n, C] */
+	const int32_t *forced_gold; /* [forced.n] those tokens */
+	const ie_matrix *output;	/* [V, C] the vocabulary head */
 } ie_loss_input;
 
 /* Scratch of both parts */
@@ -44,18 +48,27 @@ typedef struct ie_loss_scratch
 	real	   *sim;			/* [N, max(N, M)] similarities; before and after them [4, C] */
 	real	   *dsim;			/* [N, max(N, M)] gradients of them */
 
-	/* of a chunk of look-ahead states, and of a chunk of the vocabulary */
+	/* of states whose tokens are looked at, of a chunk of them, and of a chunk of the vocabulary */
+	uint32_t   *slots;			/* [max(N K, forced.n)] their numbers */
+	int32_t    *golds;			/* [N K] tokens wanted of look-ahead states */
 	real	   *h;				/* [IE_LOGIT_ROWS, C] */
 	real	   *t;				/* [IE_LOGIT_ROWS, C] the teacher's */
 	real	   *logits;			/* [IE_LOGIT_ROWS, V] */
 	real	   *logits_t;		/* [IE_LOGIT_ROWS, V] */
 	real	   *dh;				/* [n_threads, IE_LOGIT_ROWS, C] */
-	real	   *embd;			/* [n_threads, IE_LOGIT_TOKENS, C] */
-	uint32_t   *slots;			/* [N K] look-ahead states that have a gold token: row K + k */
+	real	   *head;			/* [n_threads, IE_LOGIT_TOKENS, C] */
 } ie_loss_scratch;
 
 #define IE_LOGIT_ROWS 256
 #define IE_LOGIT_TOKENS 1024
+
+/* Is there a loss that looks at embeddings or look-ahead, not at forced rows alone? */
+static inline bool
+ie_loss_embeds(const ie_train_config *c)
+{
+	return c->weight_answer + c->weight_back + c->weight_group + c->weight_view +
+		c->weight_teacher + c->weight_mse + c->weight_kl + c->weight_ce > 0;
+}
 
 void		ie_loss_layout(const ie_loss_input *in, ie_arena *arena, ie_loss_scratch *scratch);
 
@@ -63,10 +76,34 @@ void		ie_loss_layout(const ie_loss_input *in, ie_arena *arena, ie_loss_scratch *
 ie_code		ie_loss(const ie_loss_input *in, const ie_loss_scratch *scratch,
 					ie_train_progress *progress, ie_error *err);
 
-/* The two parts of it */
+/* The three parts of it */
 void		ie_loss_contrast(const ie_loss_input *in, const ie_loss_scratch *scratch,
 							 ie_train_progress *progress);
 ie_code		ie_loss_ahead(const ie_loss_input *in, const ie_loss_scratch *scratch,
 						  ie_train_progress *progress, ie_error *err);
+ie_code		ie_loss_generation(const ie_loss_input *in, const ie_loss_scratch *scratch,
+							   ie_train_progress *progress, ie_error *err);
+
+/* States against what tokens are wanted of them */
+typedef struct ie_token_loss
+{
+	const real *h;				/* [.., C] */
+	const real *t;				/* [.., C] the frozen base's, for kl */
+	real	   *dh;				/* [.., C] gradients of h */
+	const uint32_t *slots;		/* [n] which of h, t and dh */
+	const int32_t *gold;		/* [n] the tokens */
+	size_t		n;
+	double		weight_ce;
+	double		weight_kl;
+
+	/* set: means over the n states */
+	double		ce;				/* cross-entropy of the token */
+	double		kl;				/* divergence from the distribution by t; 0 without a weight */
+	double		accuracy;		/* share of tokens that were the likeliest */
+} ie_token_loss;
+
+/* Errors: IE_CANCELED. */
+ie_code		ie_loss_tokens(const ie_loss_input *in, const ie_loss_scratch *scratch,
+						   ie_token_loss *loss, ie_error *err);
 
 #endif							/* IE_LOSS_H */

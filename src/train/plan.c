@@ -58,7 +58,8 @@ draw(ie_plan *plan)
 	ie_trainer *t = plan->trainer;
 
 	ie_batches_draw(&t->batches, t->config.seed, t->step, plan->N, plan->rows);
-	number_answers(plan);
+	if (plan->n_embedded > 0)
+		number_answers(plan);
 	read_gold(plan);
 }
 
@@ -107,7 +108,14 @@ count_answer(const ie_plan *plan, const ie_train_row *row)
 		ie_pool_len(&store->pool, row->answer) + ie_pool_len(&store->pool, store->empty_suffix);
 }
 
-/* A sequence with the adapter, whose states are number i of the students' */
+/* Students with look-ahead vectors */
+static size_t
+count_embeddings(const ie_plan *plan)
+{
+	return plan->n_embedded + plan->M + plan->n_views;
+}
+
+/* Student number i, with look-ahead vectors */
 static ie_train_seq
 student(const ie_plan *plan, const int32_t *ids, uint32_t n_tokens, size_t i)
 {
@@ -122,6 +130,28 @@ student(const ie_plan *plan, const int32_t *ids, uint32_t n_tokens, size_t i)
 		.dropout = ie_random_key(key, i),
 		.states = plan->states + at, .dstates = plan->dstates + at
 	};
+}
+
+/*
+ * Row i's input with its answer, for the student: the state before each of the
+ * answer's tokens, the first of which is target number at.  Nothing comes from
+ * the last one, which is left out.
+ */
+static ie_train_seq
+forced(const ie_plan *plan, const int32_t *ids, uint32_t n_input, uint32_t n_gold, size_t i,
+	   size_t at)
+{
+	const ie_train_shape *s = &plan->trainer->shape;
+	const size_t n = count_embeddings(plan);
+	const size_t state = (n * (1 + s->K) + at) * s->C;
+	ie_train_seq seq = student(plan, ids, n_input + n_gold - 1, n + i);
+
+	seq.n_ahead = 0;
+	seq.need = n_input - 1;
+	seq.n_need = n_gold;
+	seq.states = plan->states + state;
+	seq.dstates = plan->dstates + state;
+	return seq;
 }
 
 /* Row i's input with its answer, for the frozen base */
@@ -144,6 +174,7 @@ describe(ie_plan *plan)
 	const ie_rows_store *store = &plan->trainer->rows;
 	ie_train_seq *seqs = plan->students.seqs;
 	int32_t    *to = plan->ids;
+	int32_t    *target = plan->forced_gold;
 
 	for (size_t i = 0; i < plan->N; i++)
 	{
@@ -153,9 +184,16 @@ describe(ie_plan *plan)
 		const uint32_t n_gold = (uint32_t) ie_pool_len(&store->pool, row->gold);
 
 		append(plan, row->gold, &to);
-		seqs[i] = student(plan, ids, n, i);
+		if (plan->n_embedded > 0)
+			seqs[i] = student(plan, ids, n, i);
 		if (plan->n_views > 0)
 			seqs[plan->N + plan->M + i] = student(plan, ids, n, plan->N + plan->M + i);
+		if (plan->n_forced > 0)
+		{
+			seqs[count_embeddings(plan) + i] = forced(plan, ids, n, n_gold, i,
+													  (size_t) (target - plan->forced_gold));
+			append(plan, row->gold, &target);
+		}
 		if (plan->has_teacher)
 			plan->teachers.seqs[i] = teacher(plan, ids, n, n_gold, i);
 	}
@@ -214,9 +252,12 @@ static void
 layout_batch(ie_plan *plan, ie_arena *arena)
 {
 	ie_trainer *t = plan->trainer;
-	const size_t S = plan->N + plan->M + plan->n_views;
+	const size_t n_embeddings = count_embeddings(plan);
+	const size_t S = n_embeddings + plan->n_forced;
 	const size_t n_teachers = plan->has_teacher ? plan->N : 0;
 	const size_t state = (1 + t->shape.K) * t->shape.C;
+	const size_t first_view = (plan->n_embedded + plan->M) * state;
+	const size_t first_forced = n_embeddings * state;
 
 	plan->students = (ie_seq_list)
 	{
@@ -227,24 +268,25 @@ layout_batch(ie_plan *plan, ie_arena *arena)
 		IE_TAKE(arena, n_teachers, ie_train_seq), n_teachers,
 		IE_TAKE(arena, n_teachers, ie_micro), 0
 	};
-	plan->states = IE_TAKE(arena, S * state, real);
-	plan->dstates = IE_TAKE(arena, S * state, real);
+	plan->n_states = n_embeddings * (1 + t->shape.K) + plan->n_targets;
+	plan->states = IE_TAKE(arena, plan->n_states * t->shape.C, real);
+	plan->dstates = IE_TAKE(arena, plan->n_states * t->shape.C, real);
+	plan->forced_gold = IE_TAKE(arena, plan->n_targets, int32_t);
 	plan->teacher_states = IE_TAKE(arena, n_teachers * state, real);
 	plan->ids = IE_TAKE(arena, plan->n_ids, int32_t);
 	plan->loss = (ie_loss_input)
 	{
 		.config = &t->config, .shape = &t->shape, .blas = &t->blas, .host = &t->budget.host,
-		.rows = {plan->N, plan->states, plan->dstates},
+		.rows = {plan->n_embedded, plan->states, plan->dstates},
 		.answers = {
-			plan->M, plan->states + plan->N * state, plan->dstates + plan->N * state
+			plan->M, plan->states + plan->n_embedded * state,
+			plan->dstates + plan->n_embedded * state
 		},
-		.views = {
-			plan->n_views, plan->states + (plan->N + plan->M) * state,
-			plan->dstates + (plan->N + plan->M) * state
-		},
+		.views = {plan->n_views, plan->states + first_view, plan->dstates + first_view},
+		.forced = {plan->n_targets, plan->states + first_forced, plan->dstates + first_forced},
 		.teacher = plan->teacher_states,
 		.target = plan->target, .cluster = plan->cluster, .gold = plan->gold,
-		.token_embd = &t->model->weights.token_embd
+		.forced_gold = plan->forced_gold, .output = &t->model->weights.output
 	};
 	ie_loss_layout(&plan->loss, arena, &plan->loss_scratch);
 }
@@ -355,6 +397,7 @@ measure(ie_plan *plan)
 	plan->max_T = 0;
 	plan->n_rows = 0;
 	plan->n_ids = 0;
+	plan->n_targets = 0;
 	for (size_t i = 0; i < plan->N; i++)
 	{
 		const ie_train_row *row = &store->rows[plan->rows[i]];
@@ -362,7 +405,12 @@ measure(ie_plan *plan)
 		const size_t n_gold = ie_pool_len(&store->pool, row->gold);
 		const size_t T = n + (n_gold > K ? n_gold : K);
 
-		plan->n_rows += (plan->n_views > 0 ? 2 : 1) * (n + K);
+		plan->n_rows += ((plan->n_embedded > 0) + (plan->n_views > 0)) * (n + K);
+		if (plan->n_forced > 0)
+		{
+			plan->n_rows += n + n_gold - 1;
+			plan->n_targets += n_gold;
+		}
 		plan->n_ids += n + n_gold;
 		plan->max_T = T > plan->max_T ? T : plan->max_T;
 	}
@@ -437,7 +485,9 @@ ie_plan_make(ie_trainer *trainer, ie_plan *plan, ie_error *err)
 	plan->cluster = plan->target + plan->N;
 	plan->answer_row = plan->cluster + plan->N;
 	plan->gold = (int32_t *) (plan->answer_row + plan->N);
+	plan->n_embedded = ie_loss_embeds(c) ? plan->N : 0;
 	plan->n_views = c->weight_view > 0 ? plan->N : 0;
+	plan->n_forced = c->weight_generation > 0 ? plan->N : 0;
 	plan->has_teacher = c->weight_teacher > 0 || c->weight_mse > 0 || c->weight_kl > 0;
 	draw(plan);
 	measure(plan);

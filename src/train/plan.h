@@ -36,8 +36,12 @@ typedef struct ie_plan
 {
 	ie_trainer *trainer;
 	size_t		N;				/* rows */
-	size_t		M;				/* distinct answers */
+	size_t		n_embedded;		/* N, or 0: no loss looks at embeddings or look-ahead */
+	size_t		M;				/* distinct answers of these */
 	size_t		n_views;		/* N or 0 */
+	size_t		n_forced;		/* N or 0: rows that their answers follow, for generation */
+	size_t		n_targets;		/* tokens of their answers */
+	size_t		n_states;		/* of all students */
 	bool		has_teacher;
 	size_t		n_rows;			/* positions of all students */
 	size_t		n_ids;			/* tokens: a row's input and answer, an answer alone */
@@ -49,10 +53,11 @@ typedef struct ie_plan
 	uint32_t   *answer_row;		/* [N] a row that has answer j */
 	int32_t    *gold;			/* [N, K] */
 	int32_t    *ids;			/* of all sequences */
-	ie_seq_list students;		/* rows, answers, views */
+	ie_seq_list students;		/* rows, answers, views, forced rows */
 	ie_seq_list teachers;		/* rows with their answers, through the frozen base */
-	real	   *states;			/* [N + M + n_views, 1 + K, C] */
+	real	   *states;			/* [n_embedded + M + n_views, 1 + K, C], then [n_targets, C] */
 	real	   *dstates;
+	int32_t    *forced_gold;	/* [n_targets] */
 	real	   *teacher_states; /* [N, 1 + K, C] */
 	ie_loss_input loss;
 	ie_loss_scratch loss_scratch;

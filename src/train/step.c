@@ -141,7 +141,7 @@ compute(ie_trainer *t, ie_plan *plan, ie_train_progress *progress, ie_error *err
 
 	IE_TRY(ie_plan_make(t, plan, err));
 	memset(t->gradients, 0, t->config.n_threads * s->n_params * sizeof(real));
-	memset(plan->dstates, 0, plan->students.n * (1 + s->K) * s->C * sizeof(real));
+	memset(plan->dstates, 0, plan->n_states * s->C * sizeof(real));
 	IE_TRY(forward(plan, &plan->teachers, err));
 	IE_TRY(forward(plan, &plan->students, err));
 	IE_TRY(ie_loss(&plan->loss, &plan->loss_scratch, progress, err));

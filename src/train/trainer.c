@@ -63,6 +63,7 @@ check_ranges(const ie_train_config *c, uint32_t n_ctx, ie_error *err)
 		{"weight_mse", c->weight_mse, 0, 1e6},
 		{"weight_kl", c->weight_kl, 0, 1e6},
 		{"weight_ce", c->weight_ce, 0, 1e6},
+		{"weight_generation", c->weight_generation, 0, 1e6},
 		{"max_row_tokens", c->max_row_tokens, 0, n_ctx},
 		{"max_answer_tokens", c->max_answer_tokens, 1, n_ctx},
 		{"threads", c->n_threads, 1, IE_MAX_THREADS},
@@ -85,8 +86,14 @@ check_combination(const ie_train_config *c, ie_pooling pooling, ie_error *err)
 	const double contrasts = c->weight_answer + c->weight_back + c->weight_group + c->weight_view;
 	const double aheads = c->weight_mse + c->weight_kl + c->weight_ce;
 
-	if (contrasts + c->weight_teacher + aheads <= 0)
+	if (!ie_loss_embeds(c) && c->weight_generation <= 0)
 		return ie_fail(err, IE_INVALID, "all losses are switched off");
+	if (!ie_loss_embeds(c) && c->lookahead_count > 0)
+	{
+		ie_fail(err, IE_INVALID, "loss \"generation\" alone trains no look-ahead vectors");
+		ie_detail(err, "Their number is %u.", c->lookahead_count);
+		return ie_hint(err, "Set it to 0, or add a loss that uses them.");
+	}
 	if (contrasts > 0 && (c->contrast == 0 || c->contrast >= 2 * IE_CONTRAST_DAAP))
 		return ie_fail(err, IE_INVALID, "no pooling is chosen for the contrastive losses");
 	if (c->weight_view > 0 && c->dropout == 0)
@@ -108,7 +115,7 @@ check_combination(const ie_train_config *c, ie_pooling pooling, ie_error *err)
 static ie_code
 find_pooling(const char *name, ie_pooling *pooling, ie_error *err)
 {
-	for (int i = IE_POOL_LAST; i <= IE_POOL_DAAP; i++)
+	for (int i = IE_POOL_LAST; i <= IE_POOL_GENERATE_MEAN; i++)
 		if (strcmp(name, ie_pooling_name((ie_pooling) i)) == 0)
 		{
 			*pooling = (ie_pooling) i;

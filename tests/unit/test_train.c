@@ -1,7 +1,8 @@
 /*
  * test_train.c
  *	  Steps of a trainer: the same bits again, resumed, and whatever the memory
- *	  limit; cancelling; the adapter it writes; failing allocations.
+ *	  limit; cancelling; the adapter it writes; generation alone; failing
+ *	  allocations.
  */
 #include "train_fixture.h"
 #include "scratch.h"
@@ -60,7 +61,7 @@ test_learns(void)
 	CHECK_NEAR(first.loss, config.weight_answer * first.answer + config.weight_back * first.back +
 			   config.weight_group * first.group + config.weight_teacher * first.teacher +
 			   config.weight_mse * first.mse + config.weight_kl * first.kl +
-			   config.weight_ce * first.ce, 1e-9);
+			   config.weight_ce * first.ce + config.weight_generation * first.generation, 1e-9);
 	CHECK_INT(ie_trainer_add(trainer, &(ie_triple) {{"a", 1}, {"b", 1}, {"c", 1}}, 1, NULL, &err),
 			  IE_INVALID);
 	for (int i = 1; i < 30; i++)
@@ -68,6 +69,7 @@ test_learns(void)
 	CHECK(last.answer < first.answer / 2);
 	CHECK(last.kl < first.kl);
 	CHECK(last.ce < first.ce);
+	CHECK(last.generation < first.generation);
 	CHECK(last.accuracy > 0.9);
 	CHECK_NEAR(last.learning_rate, 0.02 * config.learning_rate, 0.02 * config.learning_rate);
 	CHECK_INT(ie_trainer_step(trainer, &last, &err), IE_INVALID);
@@ -315,6 +317,63 @@ test_adapter(void)
 	CHECK_INT(state.n_live, 0);
 }
 
+/* Generation alone: no look-ahead vectors, no embeddings; resumed to the same bits. */
+static void
+test_generation(void)
+{
+	test_host_state state;
+	const ie_host host = test_host(&state);
+	ie_model   *model = train_model(&host);
+	ie_model   *merged = NULL;
+	ie_model_info info;
+	ie_train_config config = train_config_generation();
+	ie_trainer *whole;
+	ie_trainer *second;
+	ie_train_progress first;
+	ie_train_progress last = {0};
+	ie_error	err = {0};
+	scratch		files;
+	const char *path;
+	ie_install_request install = {.base_path = train_model_path};
+
+	scratch_open(&files);
+	path = scratch_path(&files, "checkpoint");
+	install.adapter_path = scratch_path(&files, "adapter.gguf");
+	install.out_path = scratch_path(&files, "merged.gguf");
+	config.n_steps = 20;
+	config.dropout = 0.1;
+	config.n_threads = 2;
+	whole = train_open(&host, model, &config);
+	second = train_open(&host, model, &config);
+	CHECK_INT(whole->shape.n_params, whole->shape.lookahead);
+	first = step(whole);
+	CHECK_NEAR(first.loss, first.generation, 1e-9);
+	CHECK_INT(first.answer == 0 && first.ce == 0, 1);
+	CHECK_INT(ie_trainer_save(whole, path, &err), IE_OK);
+	CHECK_INT(ie_trainer_load(second, path, &err), IE_OK);
+	for (int i = 1; i < 20; i++)
+	{
+		last = step(whole);
+		step(second);
+	}
+	CHECK(last.generation < first.generation / 2);
+	CHECK(last.accuracy > first.accuracy + 0.3);
+	CHECK(same_params(whole, second));
+
+	CHECK_INT(ie_trainer_write_adapter(whole, install.adapter_path, &err), IE_OK);
+	CHECK_INT(ie_install(&host, &install, &err), IE_OK);
+	CHECK_INT(ie_model_open(&host, install.out_path, &merged, &err), IE_OK);
+	ie_model_get_info(merged, &info);
+	CHECK_STR(info.pooling, "generate");
+	CHECK_INT(info.lookahead_count, 0);
+	ie_model_close(merged);
+	ie_trainer_free(second);
+	ie_trainer_free(whole);
+	ie_model_close(model);
+	scratch_close(&files);
+	CHECK_INT(state.n_live, 0);
+}
+
 static void
 test_refusals(void)
 {
@@ -354,6 +413,7 @@ main(void)
 	test_cancel();
 	test_budget();
 	test_adapter();
+	test_generation();
 	test_refusals();
 	return test_end("train");
 }

@@ -109,7 +109,9 @@ check_tensors(ie_trainer *trainer, const real *saved, const real *gradient, bool
 				check_part(trainer, saved, gradient, b, scale, what);
 			}
 		}
-	check_part(trainer, saved, gradient, (part) {s->lookahead, s->K * s->C, 1, 0}, scale, what);
+	if (s->K > 0)
+		check_part(trainer, saved, gradient, (part) {s->lookahead, s->K * s->C, 1, 0}, scale,
+				   what);
 }
 
 /* All tensors under some settings; the gradient must be there at all. */
@@ -150,10 +152,10 @@ check_gradient(ie_train_config config, bool each, const char *what)
 static void
 check_loss(const char *name, size_t weight, unsigned contrast)
 {
-	ie_train_config c = train_config();
+	ie_train_config c = train_config_generation();
 
-	c.weight_answer = c.weight_back = c.weight_group = c.weight_teacher = 0;
-	c.weight_mse = c.weight_kl = c.weight_ce = 0;
+	c.weight_generation = 0;
+	c.lookahead_count = strcmp(name, "generation") == 0 ? 0 : 3;
 	c.contrast = contrast;
 	c.dropout = strcmp(name, "view") == 0 ? 0.2 : 0;
 	*(double *) ((char *) &c + weight) = 1.5;
@@ -177,6 +179,7 @@ main(void)
 	check_loss("mse", offsetof(ie_train_config, weight_mse), IE_CONTRAST_DAAP);
 	check_loss("kl", offsetof(ie_train_config, weight_kl), IE_CONTRAST_DAAP);
 	check_loss("ce", offsetof(ie_train_config, weight_ce), IE_CONTRAST_DAAP);
+	check_loss("generation", offsetof(ie_train_config, weight_generation), IE_CONTRAST_DAAP);
 	c.dropout = 0.1;
 	c.weight_view = 0.5;
 	c.contrast = IE_CONTRAST_LAST | IE_CONTRAST_LOOKAHEAD | IE_CONTRAST_DAAP;

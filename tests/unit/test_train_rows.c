@@ -88,6 +88,14 @@ test_settings(void)
 	CHECK_STR(refusal(&host, model, c), "no pooling is chosen for the contrastive losses");
 	c.weight_answer = c.weight_back = c.weight_group = 0;
 	CHECK_STR(refusal(&host, model, c), "all losses are switched off");
+	c.weight_generation = 1;
+	CHECK_STR(refusal(&host, model, c), "");
+	c.pooling = "generate";
+	CHECK_STR(refusal(&host, model, c), "");
+	c.lookahead_count = 2;
+	CHECK_STR(refusal(&host, model, c), "loss \"generation\" alone trains no look-ahead vectors");
+	c.weight_ce = 1;
+	CHECK_STR(refusal(&host, model, c), "");
 	c = with_defaults();
 	c.max_bytes = (size_t) 65 << 20;
 	CHECK_STR(refusal(&host, model, c),

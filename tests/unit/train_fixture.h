@@ -53,7 +53,22 @@ train_config(void)
 	c.weight_teacher = 0.3;
 	c.weight_mse = 0.2;
 	c.weight_kl = 0.4;
+	c.weight_generation = 0.2;
 	c.max_bytes = (size_t) 200 << 20;
+	return c;
+}
+
+/* Generation alone, as a model of the InBedder kind is trained */
+static inline ie_train_config
+train_config_generation(void)
+{
+	ie_train_config c = train_config();
+
+	c.weight_answer = c.weight_back = c.weight_group = c.weight_teacher = 0;
+	c.weight_mse = c.weight_kl = c.weight_ce = 0;
+	c.weight_generation = 1;
+	c.lookahead_count = 0;
+	c.pooling = "generate";
 	return c;
 }
 
