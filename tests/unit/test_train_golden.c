@@ -77,7 +77,7 @@ open_golden(golden *g)
 		return false;
 	}
 	g->r = (ie_reader) {g->map.data, g->map.size, 0};
-	if (!ie_read_bytes(&g->r, 8, &magic) || memcmp(magic, "IETWIN1\n", 8) != 0)
+	if (!ie_read_bytes(&g->r, 8, &magic) || memcmp(magic, "IETWIN2\n", 8) != 0)
 		return false;
 	ie_train_config_default(c);
 	g->n_rows = read_u32(g);
@@ -98,6 +98,7 @@ open_golden(golden *g)
 	c->weight_mse = read_f64(g);
 	c->weight_kl = read_f64(g);
 	c->weight_ce = read_f64(g);
+	c->weight_generation = read_f64(g);
 	c->batch_size = g->n_rows;
 	return true;
 }
@@ -157,6 +158,7 @@ check_step(golden *g, const ie_train_progress *p)
 	}			found[] = {
 		{"loss", p->loss}, {"answer", p->answer}, {"back", p->back}, {"group", p->group},
 		{"teacher", p->teacher}, {"mse", p->mse}, {"kl", p->kl}, {"ce", p->ce},
+		{"generation", p->generation},
 		{"gradient norm", p->gradient_norm}
 	};
 

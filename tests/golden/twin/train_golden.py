@@ -4,9 +4,10 @@ to be compared with (tests/unit/test_train_golden.c).
     python train_golden.py TINY.gguf ADAPTER.gguf OUT
 
 Training begins with the adapter; every step's batch is all rows, in fp32 without
-dropout, by the losses of train_twin.py.  The file, little-endian:
+dropout, by the losses of train_twin.py and the generation of ablations.py.  The
+file, little-endian:
 
-    "IETWIN1\\n"
+    "IETWIN2\\n"
     u32 n_rows, n_steps, K, rank, n_params
     f32 alpha
     f64 learning rate, warm-up, weight decay, clipping norm, temperature, and the
@@ -22,18 +23,20 @@ import struct
 import numpy as np
 import torch
 
+import ablations
 import adapter
 import gguf_io
 import train_twin
 import twin
 
-LOSSES = ("answer", "back", "group", "teacher", "mse", "kl", "ce")
+LOSSES = ("answer", "back", "group", "teacher", "mse", "kl", "ce", "generation")
 GROUPS = (("attn_q", "attn_k", "attn_v"), ("attn_output",), ("ffn_gate", "ffn_up"), ("ffn_down",))
 SETTINGS = [
     "--steps=12", "--lr=1e-3", "--warmup=0.2", "--decay=0.01", "--clip=1.0", "--tau=0.05",
     "--w-answer=1.0", "--w-back=0.5", "--w-group=1.0", "--w-teacher=0.3", "--w-mse=0.2",
     "--w-kl=0.4", "--w-ce=0.1", "--p=0.0", "--device=cpu", "--bf16=0", "--compile=0",
 ]  # fmt: skip
+W_GENERATION = 0.25
 ROWS = [
     ("Is it good for outdoor use?", "A light and waterproof tent for four persons", "yes"),
     ("Is it good for outdoor use?", "A colour laser printer with duplex unit", "no"),
@@ -81,11 +84,11 @@ def gradient(model):
 
 
 def write_head(f, model, o, n_params):
-    f.write(b"IETWIN1\n")
+    f.write(b"IETWIN2\n")
     f.write(struct.pack("<5I", len(ROWS), o.steps, model.k, model.rank, n_params))
     f.write(struct.pack("<f", model.alpha))
     f.write(struct.pack("<5d", o.lr, o.warmup, o.decay, o.clip, o.tau))
-    f.write(struct.pack("<7d", *(getattr(o, f"w_{name}") for name in LOSSES)))
+    f.write(struct.pack("<8d", *(getattr(o, f"w_{name}") for name in LOSSES)))
     for text in (t for row in ROWS for t in row):
         data = text.encode()
         f.write(struct.pack("<I", len(data)) + data)
@@ -98,6 +101,7 @@ def main():
     p.add_argument("out")
     a = p.parse_args()
     o = train_twin.options().parse_args([a.base, "-"] + SETTINGS)
+    o.w_generation = W_GENERATION
     torch.set_num_threads(1)
     model = adapter.load_twin(a.base, a.adapter).move("cpu")
     b = batch(twin.Prompter(gguf_io.Reader(a.base).meta), ROWS, model.k)
@@ -111,6 +115,8 @@ def main():
             part["answer"], part["back"], part["group"] = (
                 part[f"{name}.daap"] for name in ("answer", "back", "group")
             )
+            part["generation"] = o.w_generation * ablations.answer_loss(model, b, o, "cpu")[0]
+            loss = loss + part["generation"]
             opt.zero_grad(set_to_none=True)
             loss.backward()
             if step == 0:
@@ -120,7 +126,7 @@ def main():
             norm = torch.nn.utils.clip_grad_norm_(params, o.clip)
             opt.step()
             parts = [part[name].item() / getattr(o, f"w_{name}") for name in LOSSES]
-            f.write(struct.pack("<9d", loss.item(), *parts, norm.item()))
+            f.write(struct.pack("<10d", loss.item(), *parts, norm.item()))
             print(step, loss.item(), parts, norm.item())
 
 
