@@ -45,9 +45,9 @@ DELETE FROM point WHERE id > 30;
 ALTER TABLE point ADD t text;
 SELECT instemb_enable('point', 'e', '{t}', 'Which?', 'tiny');
 UPDATE point SET t = (array['tent', 'lamp', 'chair'])[axis + 1];
-SELECT count(DISTINCT t), count(*), bool_and(label = lower(btrim(
-	(regexp_split_to_array(btrim(instemb_answer(t, 'Which?', 'tiny')), '[\n,]'))[1], ' .!"''')))
-	AS named
+SELECT count(DISTINCT t), count(*), bool_and(label = regexp_replace(lower(btrim(
+	(regexp_split_to_array(btrim(instemb_answer(t, 'Which?', 'tiny')), '[\n,]'))[1], ' .!"''')),
+	'\m(\w+)( \1\M)+', '\1', 'g')) AS named
 FROM instemb_cluster('point', 'e', 3) JOIN point ON key = array[id::text]
 GROUP BY cluster ORDER BY cluster;
 SELECT count(label) FROM instemb_cluster('point', 'e', 3, asked => 0);

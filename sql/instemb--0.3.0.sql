@@ -454,6 +454,14 @@ BEGIN
 		EXECUTE format('DROP TRIGGER %I ON %s', r.tgname, r.rel);
 		found_one := true;
 	END LOOP;
+	IF NOT found_one AND EXISTS (
+			SELECT FROM @extschema@.instemb_registration AS s
+			WHERE s.relation = instemb_disable.relation AND s.target = instemb_disable.target) THEN
+		RAISE wrong_object_type USING
+			MESSAGE = format('triggers of partition "%s" are those of its partitioned table',
+							 relation),
+			HINT = 'Call instemb_disable() for that table.';
+	END IF;
 	RETURN found_one;
 END
 $$;
@@ -540,6 +548,10 @@ BEGIN
 	ELSIF cardinality(sources) = 0 THEN
 		RAISE invalid_parameter_value USING
 			MESSAGE = '"sources" must name at least one column';
+	ELSIF mode = 'queue' AND (SELECT relpersistence = 't' FROM pg_class WHERE oid = relation) THEN
+		RAISE wrong_object_type USING
+			MESSAGE = format('table "%s" is temporary, the worker cannot see it', relation),
+			HINT = 'Use mode "statement" or "row".';
 	END IF;
 	IF provenance IS NOT NULL THEN
 		arguments := arguments || ('provenance=' || provenance);
@@ -1374,7 +1386,8 @@ BEGIN
 		'answered AS (SELECT r.cluster, lower(btrim((regexp_split_to_array(btrim('
 		'@extschema@.instemb_answer(%s, $4, $5)), ''[\n,]''))[1], '' .!"'')) AS answer '
 		'FROM grouped AS r JOIN %s AS t ON %s WHERE r.place <= $3), '
-		'labeled AS (SELECT a.cluster, mode() WITHIN GROUP (ORDER BY a.answer) AS label '
+		'labeled AS (SELECT a.cluster, mode() WITHIN GROUP (ORDER BY '
+		'regexp_replace(a.answer, ''\m(\w+)( \1\M)+'', ''\1'', ''g'')) AS label '
 		'FROM answered AS a GROUP BY a.cluster) '
 		'SELECT g.key, g.cluster, g.distance, l.label '
 		'FROM grouped AS g LEFT JOIN labeled AS l USING (cluster) ORDER BY g.cluster, g.place',

@@ -180,6 +180,9 @@ SELECT drained();
 SELECT tableoid::regclass, title, e = instemb(title, 'q', 'tiny') AS right FROM part ORDER BY k, id;
 SELECT relation, target, mode, waiting FROM instemb_status WHERE relation::text LIKE 'part%'
 ORDER BY 1;
+\set VERBOSITY terse
+SELECT instemb_disable('part1', 'e');
+\set VERBOSITY default
 SELECT instemb_disable('part', 'e');
 SELECT count(*) FROM instemb_status WHERE relation::text LIKE 'part%';
 DROP TABLE part;

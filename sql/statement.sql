@@ -241,6 +241,7 @@ SELECT shell('rm tiny-copy.gguf other.gguf');
 CREATE TABLE no_key (t text, e real[]);
 CREATE TABLE parent (id int PRIMARY KEY, t text, e real[]);
 CREATE TABLE child () INHERITS (parent);
+CREATE TEMP TABLE passing (id int PRIMARY KEY, t text, e real[]);
 CREATE VIEW seen AS SELECT * FROM product;
 CREATE FUNCTION refusal(statement text) RETURNS text LANGUAGE plpgsql AS
 $$
@@ -259,6 +260,8 @@ SELECT refusal(format('SELECT instemb_enable(%s)', a)) FROM (VALUES
 	($$'no_key', 'e', '{t}', 'q', 'tiny', 'row'$$),
 	($$'parent', 'e', '{t}', 'q', 'tiny'$$),
 	($$'seen', 'e', '{title}', 'q', 'tiny'$$),
+	($$'passing', 'e', '{t}', 'q', 'tiny', 'queue'$$),
+	($$'passing', 'e', '{t}', 'q', 'tiny'$$),
 	($$'product', '"e"', '{title}', 'q', 'tiny'$$),
 	($$'product', 'e', '{title}', 'q', 'nonesuch'$$),
 	($$'product', 'nonesuch', '{title}', 'q', 'tiny'$$),

@@ -56,7 +56,8 @@ find_source(TupleDesc desc, const char *name, GeneratedSources generated)
 	if (attnum == SPI_ERROR_NOATTRIBUTE)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_COLUMN),
-				 errmsg("column \"%s\" does not exist", name)));
+				 errmsg("column \"%s\" does not exist", name),
+				 errhint("If a column was renamed, call instemb_enable() again.")));
 	if (!source_type_is_text(SPI_gettypeid(desc, attnum)))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
