@@ -222,15 +222,16 @@ ie_parallel_for(int n_threads, size_t n_tasks, ie_task_fn fn, void *arg)
 		start_team(n_threads);
 		wanted = n_threads;
 	}
-	if (crowded())
-	{
-		fn(arg, 0, n_tasks, 0);
-		return;
-	}
 	team.work = (task_range)
 	{
 		fn, arg, n_tasks, (n_tasks + (size_t) n_threads - 1) / (size_t) n_threads
 	};
+	if (crowded())
+	{
+		for (int thread = 0; thread < team.n_threads; thread++)
+			do_share(thread);
+		return;
+	}
 	begin_work();
 	do_share(0);
 	while ((n_busy = look(&team.n_busy)) != 0)

@@ -23,8 +23,9 @@ typedef void (*ie_task_fn) (void *arg, size_t begin, size_t end, int thread);
 
 /*
  * Run fn over 0 .. n_tasks - 1 in one contiguous range per thread.  With
- * n_threads == 1, or a single task, it is an ordinary call on this thread; so it
- * is for some time when others have taken this thread's processor.
+ * n_threads == 1, or a single task, it is an ordinary call on this thread.  While
+ * others take this thread's processor, it does the ranges itself, one after the
+ * other.
  */
 void		ie_parallel_for(int n_threads, size_t n_tasks, ie_task_fn fn, void *arg);
 
