@@ -84,7 +84,7 @@ def group_figures(conn, model):
 def crossings(conn, model):
     """Two pairs of aspects: the texts grouped by SQL under the instruction of either, the
     groups held against the labels of both"""
-    for name, pair in report.CROSSED.items():
+    for name, pair in sets.CROSSED.items():
         there = conn.execute("SELECT count(DISTINCT aspect) FROM labelled WHERE set = %s"
                              " AND aspect = ANY (%s)", [name, list(pair)]).fetchone()[0]
         for under in pair if there == 2 else ():

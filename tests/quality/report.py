@@ -8,12 +8,10 @@ import charts
 import embed
 import groups
 import sets
-from sets import TRIPLETS
+from sets import CROSSED, TRIPLETS
 
 BASELINES = ("minilm", "minilm-instruction")
 WORDINGS = range(1, 6)
-# sets to be grouped under either of two instructions
-CROSSED = {"amazon_reviews": ("category", "sentiment"), "bitext_support": ("intent", "style")}
 
 
 def mean(values):
