@@ -5,6 +5,7 @@
  *	  allocations.
  */
 #include "train_fixture.h"
+#include "model_builder.h"
 #include "scratch.h"
 
 #define STEPS 4
@@ -374,6 +375,35 @@ test_generation(void)
 	CHECK_INT(state.n_live, 0);
 }
 
+/* Tokens come from the vocabulary head, which need not be the embedding table. */
+static void
+test_head(void)
+{
+	test_host_state state;
+	const ie_host host = test_host(&state);
+	const model_spec spec = model_spec_default();
+	ie_train_config config = train_config_generation();
+	double		loss[2];
+	ie_error	err = {0};
+
+	config.max_row_tokens = 250;
+	for (int tied = 0; tied < 2; tied++)
+	{
+		ie_model   *model = mb_open(&host, &spec, &err);
+		ie_trainer *trainer;
+
+		CHECK(model->weights.output.data != model->weights.token_embd.data);
+		if (tied)
+			model->weights.output = model->weights.token_embd;
+		trainer = train_open(&host, model, &config);
+		loss[tied] = step(trainer).loss;
+		ie_trainer_free(trainer);
+		ie_model_close(model);
+	}
+	CHECK(fabs(loss[0] - loss[1]) > 0.01);
+	CHECK_INT(state.n_live, 0);
+}
+
 static void
 test_refusals(void)
 {
@@ -414,6 +444,7 @@ main(void)
 	test_budget();
 	test_adapter();
 	test_generation();
+	test_head();
 	test_refusals();
 	return test_end("train");
 }
