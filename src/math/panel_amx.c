@@ -196,55 +196,39 @@ multiply(const ie_panel_kind kind, const ie_panel_block *panel, const ie_qrows *
 	return t;
 }
 
-/* What is left from row t on, t % 8 == 0, for a kernel of single rows */
-static ie_qrows
-rest_of(const ie_qrows *x, size_t t)
+/* All T rows: what is left after the groups, from row t on, is AVX-512's */
+AMX_INLINE void
+multiply_all(const ie_panel_kind kind, const ie_panel_block *panel, const ie_qrows *x, size_t T,
+			 const ie_panel_args *args)
 {
+	const size_t t = multiply(kind, panel, x, T, args);
 	ie_qrows	rest = *x;
+	ie_panel_args rest_args = *args;
 
+	if (t == T)
+		return;
 	rest.tiles += t / IE_TILE_ROWS * (x->n_cols / IE_QK);
 	rest.n_outliers += t / IE_TILE_ROWS;
 	rest.outliers += t / IE_TILE_ROWS * ie_max_outliers(x->n_cols);
-	return rest;
-}
-
-static ie_panel_args
-rest_of_args(const ie_panel_args *args, size_t t)
-{
-	ie_panel_args rest = *args;
-
-	rest.y += t * args->ldy;
+	rest_args.y += t * args->ldy;
 	if (t > 0)
-		rest.next_bytes = 0;
-	return rest;
+		rest_args.next_bytes = 0;	/* they have been asked for */
+	if (kind == IE_PANEL_U8)
+		ie_avx512_panel_u8(panel, &rest, T - t, &rest_args);
+	else
+		ie_avx512_panel_s8(panel, &rest, T - t, &rest_args);
 }
 
 AMX void
 ie_amx_panel_u8(const ie_panel_block *panel, const ie_qrows *x, size_t T, const ie_panel_args *args)
 {
-	const size_t t = multiply(IE_PANEL_U8, panel, x, T, args);
-
-	if (t < T)
-	{
-		const ie_qrows rest = rest_of(x, t);
-		const ie_panel_args rest_args = rest_of_args(args, t);
-
-		ie_avx512_panel_u8(panel, &rest, T - t, &rest_args);
-	}
+	multiply_all(IE_PANEL_U8, panel, x, T, args);
 }
 
 AMX void
 ie_amx_panel_s8(const ie_panel_block *panel, const ie_qrows *x, size_t T, const ie_panel_args *args)
 {
-	const size_t t = multiply(IE_PANEL_S8, panel, x, T, args);
-
-	if (t < T)
-	{
-		const ie_qrows rest = rest_of(x, t);
-		const ie_panel_args rest_args = rest_of_args(args, t);
-
-		ie_avx512_panel_s8(panel, &rest, T - t, &rest_args);
-	}
+	multiply_all(IE_PANEL_S8, panel, x, T, args);
 }
 
 #endif							/* __x86_64__ */
