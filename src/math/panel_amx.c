@@ -9,7 +9,7 @@
  * products.  Rows beyond the last eight go to the AVX-512 kernel.
  * (Intel SDM, volume 1, chapter 18; volume 2, TDPBSSD)
  */
-#include "math/simd_avx512.h"
+#include "math/panel_avx512.h"
 
 #if defined(__x86_64__)
 
@@ -19,7 +19,6 @@
 #define AMX_INLINE AMX static inline __attribute__((always_inline))
 
 #define MAX_GROUPS 2			/* times 8 rows of activations side by side */
-#define AHEAD_LINES 4
 
 /*
  * Tiles: 0 and 1 are the two groups' sums of even blocks, 2 and 3 of odd ones;
@@ -75,32 +74,6 @@ products_of_block(const ie_panel_kind kind, const int n, const ie_panel_block *b
 	}
 }
 
-/* acc + x times the weights of an outlier's column, for one row */
-AMX_INLINE __m512
-add_outlier(const ie_panel_kind kind, const ie_panel_block *panel, uint32_t column, float x,
-			__m512 acc)
-{
-	const ie_panel_block *block = ie_panel_at(kind, panel, column / IE_QK);
-	const __m512i four = _mm512_load_si512(block->q[column % IE_QK / 4]);
-	const __m128i shift = _mm_cvtsi32_si128((int) (column % 4 * 8));
-	const __m512 d = _mm512_load_ps(block->d);
-	__m512		w;
-
-	if (kind == IE_PANEL_U8)
-	{
-		const __m512i q = _mm512_and_si512(_mm512_srl_epi32(four, shift), _mm512_set1_epi32(0xff));
-
-		w = _mm512_fmadd_ps(d, _mm512_cvtepi32_ps(q), _mm512_load_ps(block->m));
-	}
-	else
-	{
-		const __m128i up = _mm_sub_epi32(_mm_cvtsi32_si128(24), shift);
-
-		w = _mm512_mul_ps(d, _mm512_cvtepi32_ps(_mm512_srai_epi32(_mm512_sll_epi32(four, up), 24)));
-	}
-	return _mm512_fmadd_ps(_mm512_set1_ps(x), w, acc);
-}
-
 /* n groups of 8 rows from row t on, t % 8 == 0 */
 AMX_INLINE void
 multiply_groups(const ie_panel_kind kind, const int n, const ie_panel_block *panel,
@@ -109,7 +82,6 @@ multiply_groups(const ie_panel_kind kind, const int n, const ie_panel_block *pan
 	const size_t n_blocks = x->n_cols / IE_QK;
 	const size_t first = t / IE_TILE_ROWS;
 	const ie_qtile *tile = x->tiles + first * n_blocks;
-	const __mmask16 mask = lanes_below(args->n_rows);
 	_Alignas(64) group_sums sums[2][MAX_GROUPS];
 	__m512		acc[MAX_GROUPS][IE_TILE_ROWS];
 
@@ -159,14 +131,7 @@ multiply_groups(const ie_panel_kind kind, const int n, const ie_panel_block *pan
 										acc[g][i]);
 		UNROLL(8)
 		for (int i = 0; i < IE_TILE_ROWS; i++)
-		{
-			float	   *y = args->y + (t + (size_t) g * IE_TILE_ROWS + (size_t) i) * args->ldy;
-			__m512		sum = acc[g][i];
-
-			if (args->add)
-				sum = _mm512_add_ps(_mm512_maskz_loadu_ps(mask, y), sum);
-			_mm512_mask_storeu_ps(y, mask, sum);
-		}
+			store16(args, t + (size_t) g * IE_TILE_ROWS + (size_t) i, acc[g][i]);
 	}
 }
 

@@ -30,7 +30,6 @@ def load(conn):
         entry = next(e for e in json.load(f) if os.path.basename(e["file"]).startswith(SET))
     rows = [r for r in sets.read_lines(os.path.join(os.environ["EVAL_DIR"], SET + ".jsonl.gz"))
             if all(r["labels"].get(a) is not None for a in ASPECTS)]
-    rows = sets.some(rows, len(rows), SET)
     order = np.random.default_rng(sets.SEED).permutation(len(rows))
     conn.execute("DROP TABLE IF EXISTS row; CREATE TABLE row"
                  " (text int, seen bool, aspect text, instruction text, body text, label text)")

@@ -33,14 +33,7 @@ FAMILY = {
 }
 # What the user does in a turn and which service it concerns: a family of its
 # own, as among the many slots of SGD these two would hardly be drawn.
-TURN = (
-    "What is the purpose of the user's message?",
-    "What is the user doing in this message?",
-    "What is this message about?",
-    "What kind of business should handle this request?",
-    "Which kind of service is the user talking about?",
-    "Which domain does the request belong to?",
-)
+TURN = {*derive.ACT, *derive.SERVICE}
 # Share of groups drawn from each family, and how its groups are made.
 SHARE = {
     "qa": (38, "text"),
