@@ -14,27 +14,35 @@ SELECT count(*), bool_and(price < 20), bool_and(d >= before) FROM (
 		SELECT price, kind <~=> (SELECT instemb('light tent number 10', 'What is it?', 'tiny')) AS d
 		FROM product WHERE price < 20 ORDER BY d LIMIT 5) AS nearest) AS ordered;
 
-CREATE FUNCTION hybrid(query text) RETURNS TABLE (id int, score numeric) LANGUAGE sql AS
+CREATE FUNCTION hybrid(search text) RETURNS TABLE (id int, score float8) LANGUAGE sql AS
 $$
 WITH query AS MATERIALIZED (
-	SELECT websearch_to_tsquery('english', query) AS words,
-	instemb(query, 'What is it?', 'tiny') AS e),
+	SELECT replace(plainto_tsquery('english', search)::text, '&', '|')::tsquery AS words,
+	instemb(search, 'What is it?', 'tiny') AS e),
 by_words AS (
-	SELECT id, row_number() OVER (ORDER BY ts_rank(to_tsvector('english', name), words) DESC, id)
-		AS rank
-	FROM product, query WHERE to_tsvector('english', name) @@ words ORDER BY rank LIMIT 100),
+	SELECT id, ts_rank(to_tsvector('english', name), words, 1) AS score
+	FROM product, query WHERE to_tsvector('english', name) @@ words
+	ORDER BY score DESC LIMIT 100),
 by_meaning AS (
-	SELECT id, row_number() OVER (ORDER BY distance, id) AS rank
-	FROM (SELECT id, kind <~=> query.e AS distance FROM product, query
-		  WHERE kind IS NOT NULL ORDER BY distance, id LIMIT 100) AS nearest)
-SELECT id, coalesce(1.0 / (60 + w.rank), 0) + coalesce(1.0 / (60 + m.rank), 0) AS score
-FROM by_words AS w FULL JOIN by_meaning AS m USING (id)
+	SELECT id FROM product, query WHERE kind IS NOT NULL ORDER BY kind <~=> query.e LIMIT 100)
+SELECT id, coalesce(w.score / max(w.score) OVER (), 0)
+	+ coalesce(1 - (kind <~=> query.e), 0) AS score
+FROM by_words AS w FULL JOIN by_meaning AS m USING (id) JOIN product USING (id), query
 ORDER BY score DESC, id LIMIT 5
 $$;
--- a row that both find, by its words and as the nearest, is the first
-SELECT id, round(score, 5) AS score FROM hybrid('light tent number 10') LIMIT 1;
--- words that nothing has leave the ranks of meaning alone
-SELECT count(*), max(score) = 1.0 / 61 AS by_meaning FROM hybrid('zebra');
+-- a row that has all of the words and is the nearest, too, is the first
+SELECT id, round(score::numeric, 4) AS score FROM hybrid('light tent number 10') LIMIT 1;
+-- words that nothing has leave the order to the embeddings
+SELECT count(*), bool_and(id = nearest) AS by_meaning FROM (
+	SELECT row_number() OVER (ORDER BY score DESC, id) AS n, id FROM hybrid('zebra')) AS h
+JOIN (
+	SELECT row_number() OVER (ORDER BY kind <~=> e, id) AS n, id AS nearest
+	FROM product, (SELECT instemb('zebra', 'What is it?', 'tiny') AS e) AS query) AS p USING (n);
+-- a row without an embedding is found by its words
+INSERT INTO product VALUES (101, 'zebra', 1);
+UPDATE product SET kind = NULL WHERE id = 101;
+SELECT id, score FROM hybrid('zebra') LIMIT 1;
+DELETE FROM product WHERE id = 101;
 
 -- the query for partitions
 CREATE TABLE part (k int, "a b" text, e real[]) PARTITION BY LIST (k);

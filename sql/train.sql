@@ -111,6 +111,9 @@ SELECT length(try('SELECT instruction, CASE WHEN id = 30 THEN repeat(input, 1000
 RESET instemb.on_overflow;
 SELECT shell('rm new.gguf new-adapter.gguf');
 
+-- a query that trains the model itself
+SELECT try($$SELECT 'a', 'b', instemb_train('new', 'tiny', 'SELECT 1')$$);
+
 -- settings
 CREATE FUNCTION try_with(settings text) RETURNS text LANGUAGE sql AS
 $$ SELECT outcome(format('SELECT instemb_train(%L, %L, %L, %s)', 'new', 'tiny',
@@ -130,6 +133,7 @@ SELECT try_with('losses => $${"answer": "1"}$$');
 SELECT try_with('losses => $$[]$$');
 SELECT try_with('losses => $${}$$');
 SELECT try_with('losses => $${"generation": 1}$$, lookahead => 2');
+SELECT try_with('losses => $${"teacher": 1}$$, lookahead => 0, options => $${"contrast": "daap"}$$');
 SELECT try_with('losses => $${"generation": 1}$$, options => $${"pooling": "daap"}$$');
 SELECT try_with('options => $${"temperature": -1}$$');
 SELECT try_with('options => $${"pooling": "cls"}$$');

@@ -472,7 +472,7 @@ ie_code		ie_trainer_step(ie_trainer *trainer, ie_train_progress *progress, ie_er
  * Parameters, optimiser state and step, to go on from with the same bits.
  * ie_trainer_save() writes a file that must not exist, mode 0600, fsynced, and
  * removes it again on failure.  ie_trainer_load() comes after the rows were
- * added, before the first step.
+ * added, before the first step; after a failure load again, or free the trainer.
  *
  * Errors: IE_IO; IE_FORMAT (not a checkpoint, or damaged), IE_INVALID (made with
  * another base, other settings or other rows: says which), IE_NOMEM, IE_CANCELED.

@@ -11,40 +11,74 @@
 #include <unistd.h>
 
 ie_code
-ie_map_file(const char *path, ie_mapping *map, ie_error *err)
+ie_input_open(ie_input *r, const char *path, ie_error *err)
 {
 	struct stat st;
-	void	   *p;
 	ie_code		code = IE_OK;
-	int			fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);	/* a FIFO must not block */
 
-	if (fd < 0)
+	r->path = path;
+	r->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not block */
+	if (r->fd < 0)
 		return ie_fail_errno(err, "could not open file \"%s\"", path);
-	if (fstat(fd, &st) != 0)
-	{
+	if (fstat(r->fd, &st) != 0)
 		code = ie_fail_errno(err, "could not stat file \"%s\"", path);
-		goto done;
-	}
-	if (!S_ISREG(st.st_mode) || st.st_size <= 0)
-	{
+	else if (!S_ISREG(st.st_mode) || st.st_size <= 0)
 		code = ie_fail(err, IE_FORMAT, "file \"%s\" is %s", path,
 					   S_ISREG(st.st_mode) ? "empty" : "not a regular file");
-		goto done;
-	}
-	p = mmap(NULL, (size_t) st.st_size, PROT_READ, MAP_SHARED, fd, 0);
-	if (p == MAP_FAILED)
+	else
+		r->size = (uint64_t) st.st_size;
+	if (code != IE_OK)
+		ie_input_close(r);
+	return code;
+}
+
+ie_code
+ie_input_read(ie_input *r, void *data, size_t size, ie_error *err)
+{
+	uint8_t    *p = data;
+
+	while (size > 0)
 	{
-		code = ie_fail_errno(err, "could not map file \"%s\"", path);
-		goto done;
+		const ssize_t n = read(r->fd, p, size);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return ie_fail_errno(err, "could not read file \"%s\"", r->path);
+		if (n == 0)
+			return ie_fail(err, IE_FORMAT, "file \"%s\" is truncated", r->path);
+		p += n;
+		size -= (size_t) n;
 	}
+	return IE_OK;
+}
+
+void
+ie_input_close(ie_input *r)
+{
+	close(r->fd);
+	r->fd = -1;
+}
+
+ie_code
+ie_map_file(const char *path, ie_mapping *map, ie_error *err)
+{
+	ie_input	file;
+	void	   *p;
+
+	IE_TRY(ie_input_open(&file, path, err));
+	p = mmap(NULL, (size_t) file.size, PROT_READ, MAP_SHARED, file.fd, 0);
+	if (p == MAP_FAILED)
+		ie_fail_errno(err, "could not map file \"%s\"", path);
+	ie_input_close(&file);
+	if (p == MAP_FAILED)
+		return err->code;
 #ifdef MADV_HUGEPAGE
-	(void) madvise(p, (size_t) st.st_size, MADV_HUGEPAGE);	/* a hint: kernels may not heed it */
+	(void) madvise(p, (size_t) file.size, MADV_HUGEPAGE);	/* a hint: kernels may not heed it */
 #endif
 	map->data = p;
-	map->size = (size_t) st.st_size;
-done:
-	close(fd);
-	return code;
+	map->size = (size_t) file.size;
+	return IE_OK;
 }
 
 void

@@ -25,6 +25,24 @@ typedef struct ie_mapping
 ie_code		ie_map_file(const char *path, ie_mapping *map, ie_error *err);
 void		ie_unmap_file(ie_mapping *map); /* idempotent */
 
+/*
+ * A file to be read once, in order: unlike a mapping it can be truncated by
+ * others without harm.
+ */
+typedef struct ie_input
+{
+	int			fd;
+	const char *path;			/* borrowed */
+	uint64_t	size;
+} ie_input;
+
+/* Errors: IE_IO; IE_FORMAT if it is not a regular file. */
+ie_code		ie_input_open(ie_input *r, const char *path, ie_error *err);
+
+/* The next size bytes.  Errors: IE_IO; IE_FORMAT if the file ends before. */
+ie_code		ie_input_read(ie_input *r, void *data, size_t size, ie_error *err);
+void		ie_input_close(ie_input *r);
+
 typedef struct ie_writer
 {
 	int			fd;

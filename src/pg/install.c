@@ -41,8 +41,8 @@ typedef struct Install
 	char		path[MAXPGPATH];
 } Install;
 
-static void
-take_lock(void)
+void
+install_take_lock(void)
 {
 	LOCKTAG		tag;
 
@@ -176,7 +176,7 @@ install_model(const InstallRequest *request, char *sha256)
 {
 	Install		install = {.request = request};
 
-	take_lock();
+	install_take_lock();
 	install_make_directory();
 	remove_leftovers();
 	install_check_name(request->name, request->replace);

@@ -20,6 +20,9 @@ typedef struct InstallRequest
 /* ERROR if there is no such directory and it cannot be made. */
 extern void install_make_directory(void);
 
+/* Installations wait for each other, until the end of the transaction. */
+extern void install_take_lock(void);
+
 /* ERROR if the name is "default", or there is a model of that name and it may not be replaced. */
 extern void install_check_name(const char *name, bool replace);
 

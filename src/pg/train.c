@@ -20,12 +20,14 @@
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "executor/spi.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "portability/instr_time.h"
 #include "storage/fd.h"
 #include "storage/lock.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -61,7 +63,7 @@ typedef struct Training
 	instr_time	begun;			/* the first step of this run */
 	instr_time	status_written;
 	instr_time	checkpoint_written;
-	double		checkpoint_ms;	/* what the last one took */
+	double		checkpoint_ms;	/* what the last one took; not quick until that is known */
 	int64		n_steps;		/* of this run, with rows and tokens */
 	int64		n_rows;
 	int64		n_tokens;
@@ -80,8 +82,11 @@ ms_since(instr_time since)
 static void
 set_state(Training *t, TrainState state, const char *message)
 {
+	const int	len = pg_mbcliplen(message, strlen(message), sizeof(t->status.message) - 1);
+
 	t->status.state = state;
-	strlcpy(t->status.message, message, sizeof(t->status.message));
+	memcpy(t->status.message, message, len);
+	t->status.message[len] = '\0';
 	train_status_write(&t->status);
 }
 
@@ -107,7 +112,10 @@ file_exists(const char *path)
 	return false;
 }
 
-/* The engine writes files that do not exist; by rename they take a name's place. */
+/*
+ * The engine writes files that do not exist; by rename they take a name's place.
+ * The temporary one has a name that base backups leave out.
+ */
 static ie_code
 write_by_rename(Training *t, ie_code (*write) (const ie_trainer *, const char *, ie_error *),
 				const char *path, ie_error *error)
@@ -115,7 +123,8 @@ write_by_rename(Training *t, ie_code (*write) (const ie_trainer *, const char *,
 	char		temp_path[MAXPGPATH];
 	ie_code		code;
 
-	snprintf(temp_path, sizeof(temp_path), "%s.tmp", path);
+	snprintf(temp_path, sizeof(temp_path), "%s/pgsql_tmp.%s", guc_data_model_dir,
+			 last_dir_separator(path) + 1);
 	unlink(temp_path);
 	code = write(t->trainer, temp_path, error);
 	if (code == IE_OK)
@@ -123,9 +132,14 @@ write_by_rename(Training *t, ie_code (*write) (const ie_trainer *, const char *,
 	return code;
 }
 
-/* With interrupts held, since the engine would stop for the very one that this is for. */
+static bool again(Training *t, ie_code code);
+
+/*
+ * at_cancel: with interrupts held, since the engine would stop for the very one
+ * that this is for.
+ */
 static void
-write_checkpoint(Training *t)
+write_checkpoint(Training *t, bool at_cancel)
 {
 	char		path[MAXPGPATH];
 	instr_time	begun;
@@ -134,9 +148,19 @@ write_checkpoint(Training *t)
 
 	INSTR_TIME_SET_CURRENT(begun);
 	train_path(t->settings->name, CHECKPOINT_SUFFIX, path);
-	HOLD_INTERRUPTS();
-	code = write_by_rename(t, engine_api()->trainer_save, path, &error);
-	RESUME_INTERRUPTS();
+	if (at_cancel)
+	{
+		HOLD_INTERRUPTS();
+		code = write_by_rename(t, engine_api()->trainer_save, path, &error);
+		RESUME_INTERRUPTS();
+	}
+	else
+	{
+		host_begin(&t->model->host);
+		do
+			code = write_by_rename(t, engine_api()->trainer_save, path, &error);
+		while (again(t, code));
+	}
 	if (code != IE_OK)
 		failure_raise(&error, t->settings->name);
 	t->checkpoint_ms = ms_since(begun);
@@ -150,7 +174,7 @@ again(Training *t, ie_code code)
 	if (code == IE_CANCELED && (QueryCancelPending || ProcDiePending))
 	{
 		if (t->n_steps > 0 && (ProcDiePending || t->checkpoint_ms < QUICK_MS))
-			write_checkpoint(t);
+			write_checkpoint(t, true);
 		set_state(t, TRAIN_CANCELED, ProcDiePending ? "terminated" : "canceled");
 	}
 	return host_again(&t->model->host, code);
@@ -229,12 +253,11 @@ add_rows(Training *t)
 	t->status.rows += n;
 }
 
-/* As the current user, who cannot write by it. */
+/* As the current user.  The query itself cannot write. */
 static void
 read_rows(Training *t)
 {
 	MemoryContext batch;
-	MemoryContext caller;
 	SPIPlanPtr	plan;
 	Portal		portal;
 
@@ -246,13 +269,13 @@ read_rows(Training *t)
 				 errmsg("query for training must be one that returns rows")));
 	portal = SPI_cursor_open(NULL, plan, NULL, NULL, true);
 	batch = AllocSetContextCreate(CurrentMemoryContext, "instemb rows", ALLOCSET_DEFAULT_SIZES);
-	caller = MemoryContextSwitchTo(batch);
 	for (;;)
 	{
-		SPI_cursor_fetch(portal, true, FETCH_ROWS);
+		SPI_cursor_fetch(portal, true, FETCH_ROWS); /* comes back in SPI's context */
 		check_columns();
 		if (SPI_processed == 0)
 			break;
+		MemoryContextSwitchTo(batch);
 		add_rows(t);
 		SPI_freetuptable(SPI_tuptable);
 		MemoryContextReset(batch);
@@ -262,27 +285,32 @@ read_rows(Training *t)
 			INSTR_TIME_SET_CURRENT(t->status_written);
 		}
 	}
-	MemoryContextSwitchTo(caller);
 	SPI_cursor_close(portal);
 	SPI_finish();
 }
 
 /*
  * In a worker, whose session is that of the caller's session user: what the
- * query calls cannot set another role than the one that started it.
+ * query calls can neither set another role than the one that started it nor
+ * leave anything behind that would run as the session's (deferred triggers,
+ * cursors, temporary objects).
  */
 static void
 read_rows_in_transaction(Training *t)
 {
 	Oid			session_role;
 	int			security;
+	int			level;
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	GetUserIdAndSecContext(&session_role, &security);
-	SetUserIdAndSecContext(t->worker_role, security | SECURITY_LOCAL_USERID_CHANGE);
+	level = NewGUCNestLevel();
+	SetUserIdAndSecContext(t->worker_role, security | SECURITY_LOCAL_USERID_CHANGE |
+						   SECURITY_RESTRICTED_OPERATION);
 	read_rows(t);
+	AtEOXact_GUC(false, level);
 	SetUserIdAndSecContext(session_role, security);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
@@ -366,7 +394,7 @@ run_steps(Training *t)
 			INSTR_TIME_SET_CURRENT(t->status_written);
 		}
 		if (t->n_steps == 1 || ms_since(t->checkpoint_written) >= CHECKPOINT_MS)
-			write_checkpoint(t);
+			write_checkpoint(t, false);
 	}
 }
 
@@ -390,6 +418,11 @@ write_model(Training *t, char *sha256)
 	set_state(t, TRAIN_INSTALLING, "");
 	adapter_name(settings, name);
 	train_path(name, &MODEL_SUFFIX[1], path);
+
+	/* others may have installed models meanwhile */
+	install_take_lock();
+	install_check_name(settings->name, settings->replace);
+	install_check_name(name, settings->replace || settings->resume);
 	host_begin(&t->model->host);
 	do
 		code = write_by_rename(t, engine_api()->trainer_write_adapter, path, &error);
@@ -418,7 +451,7 @@ train_check(const TrainSettings *settings)
 				 errmsg("name \"%s\" is too long for a model to be trained", settings->name),
 				 errdetail("Its adapter is named by the same name and \"%s\".", ADAPTER_SUFFIX)));
 	adapter_name(settings, name);
-	install_check_name(settings->name, settings->replace || settings->resume);
+	install_check_name(settings->name, settings->replace);
 	install_check_name(name, settings->replace || settings->resume);
 	train_path(settings->name, CHECKPOINT_SUFFIX, path);
 	if (settings->resume && !file_exists(path))
@@ -438,12 +471,18 @@ take_lock(const TrainSettings *settings, LOCKTAG *tag)
 {
 	uint32		hash = DatumGetUInt32(hash_any((const unsigned char *) settings->name,
 											   strlen(settings->name)));
+	LockAcquireResult result;
 
 	SET_LOCKTAG_ADVISORY(*tag, InvalidOid, hash, LOCK_FIELD_TRAIN, LOCK_KIND);
-	if (LockAcquire(tag, ExclusiveLock, true, true) == LOCKACQUIRE_NOT_AVAIL)
+	result = LockAcquire(tag, ExclusiveLock, true, true);
+	if (result == LOCKACQUIRE_ALREADY_HELD)
+		LockRelease(tag, ExclusiveLock, true);
+	if (result != LOCKACQUIRE_OK)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
-				 errmsg("model \"%s\" is being trained by another session", settings->name)));
+				 result == LOCKACQUIRE_NOT_AVAIL ?
+				 errmsg("model \"%s\" is being trained by another session", settings->name) :
+				 errmsg("model \"%s\" is being trained by this session", settings->name)));
 }
 
 static void
@@ -531,6 +570,7 @@ train_run(const TrainSettings *settings, const char *query, Oid worker_role, cha
 		t->settings = settings;
 		t->query = query;
 		t->worker_role = worker_role;
+		t->checkpoint_ms = QUICK_MS;
 		strlcpy(t->status.model, settings->name, sizeof(t->status.model));
 		t->status.pid = MyProcPid;
 		t->status.role = OidIsValid(worker_role) ? worker_role : GetUserId();

@@ -11,6 +11,7 @@
 
 #include <signal.h>
 
+#include "access/xlog.h"
 #include "catalog/namespace.h"
 #include "fmgr.h"
 #include "libpq/pqsignal.h"
@@ -53,7 +54,7 @@ static const char *const parameters[] = {
 /* In shared memory: then follow the query and the parameters' values, each with its NUL */
 typedef struct Order
 {
-	pg_atomic_uint32 taken;		/* by the worker, who is connected by then */
+	pg_atomic_uint32 worker;	/* its process ID, once it is connected and has a copy */
 	Oid			database;
 	Oid			session_role;
 	Oid			role;
@@ -76,7 +77,7 @@ write_order(const TrainSettings *settings, const char *query)
 		size += strlen(texts[i]) + 1;
 	segment = dsm_create(size, 0);
 	order = dsm_segment_address(segment);
-	pg_atomic_init_u32(&order->taken, 0);
+	pg_atomic_init_u32(&order->worker, 0);
 	order->database = MyDatabaseId;
 	order->session_role = GetSessionUserId();
 	order->role = GetUserId();
@@ -134,7 +135,7 @@ instemb_train_main(Datum arg)
 	query = read_texts(order->texts);
 	settings = order->settings;
 	role = order->role;
-	pg_atomic_write_u32(&order->taken, 1);
+	pg_atomic_write_u32(&order->worker, MyProcPid);
 	dsm_detach(segment);
 
 	pgstat_report_activity(STATE_RUNNING, query);
@@ -170,18 +171,21 @@ launch(const TrainSettings *settings, dsm_segment *segment)
 	return handle;
 }
 
-/* Until the worker has what it needs: then it does not need this session any more. */
-static pid_t
+/*
+ * Until the worker has what it needs: then it does not need this session any
+ * more.  Gives its process ID.
+ */
+static int
 wait_until_taken(BackgroundWorkerHandle *handle, Order *order)
 {
-	pid_t		pid = 0;
-
 	for (;;)
 	{
+		pid_t		pid;
 		BgwHandleStatus status = GetBackgroundWorkerPid(handle, &pid);
+		const uint32 worker = pg_atomic_read_u32(&order->worker);
 
-		if (pg_atomic_read_u32(&order->taken) != 0)
-			return pid;
+		if (worker != 0)
+			return worker;
 		if (status == BGWH_STOPPED || status == BGWH_POSTMASTER_DIED)
 			ereport(ERROR,
 					(errcode(ERRCODE_CONNECTION_FAILURE),
@@ -201,11 +205,32 @@ instemb_train_start(PG_FUNCTION_ARGS)
 	TrainSettings settings;
 	char	   *query = train_args(fcinfo, &settings);
 	dsm_segment *segment;
-	pid_t		pid;
+	BackgroundWorkerHandle *handle;
+	int			pid = 0;
 
+	if (RecoveryInProgress())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("recovery is in progress"),
+				 errdetail("A background worker cannot train during recovery."),
+				 errhint("Call instemb_train() instead.")));
+	if (InSecurityRestrictedOperation())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("cannot start a training within security-restricted operation")));
 	train_check(&settings);
 	segment = write_order(&settings, query);
-	pid = wait_until_taken(launch(&settings, segment), dsm_segment_address(segment));
+	handle = launch(&settings, segment);
+	PG_TRY();
+	{
+		pid = wait_until_taken(handle, dsm_segment_address(segment));
+	}
+	PG_CATCH();
+	{
+		TerminateBackgroundWorker(handle);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 	dsm_detach(segment);
 	PG_RETURN_INT32(pid);
 }

@@ -19,6 +19,7 @@
 #include "utils/timestamp.h"
 
 #include "pg/guc.h"
+#include "pg/text.h"
 #include "pg/train_status.h"
 
 #define STATUS_SUFFIX "train"
@@ -147,7 +148,7 @@ put_status(const TrainStatus *status, ReturnSetInfo *result)
 	PUT(seconds_interval(status->seconds_left), status->seconds_left >= 0);
 	PUT(TimestampTzGetDatum(status->started), true);
 	PUT(TimestampTzGetDatum(status->updated), true);
-	PUT(CStringGetTextDatum(status->message), status->message[0] != '\0');
+	PUT(CStringGetTextDatum(text_mask(status->message)), status->message[0] != '\0');
 #undef PUT
 	Assert(i == N_COLUMNS);
 	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);

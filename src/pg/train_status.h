@@ -39,7 +39,7 @@ typedef struct TrainStatus
 	double		seconds_left;	/* -1 = not known */
 	TimestampTz started;
 	TimestampTz updated;
-	char		message[256];	/* in the encoding of the database */
+	char		message[256];	/* in the encoding of the trainer's database */
 } TrainStatus;
 
 #define TRAIN_STATUS_MAGIC 0x696e7472

@@ -76,12 +76,13 @@ ie_budget_take(ie_budget *budget, const char *what, size_t size, void **memory, 
 {
 	if (size > ie_budget_left(budget))
 	{
+		budget->exhausted = true;
 		ie_fail(err, IE_LIMIT, "training needs more memory than its limit of %zu bytes allows",
 				budget->limit);
 		ie_detail(err, "%zu bytes are in use, %zu more are needed for %s.", budget->used, size,
 				  what);
-		return ie_hint(err, "Raise the limit, or use fewer look-ahead vectors, a lower rank or "
-					   "shorter rows.");
+		return ie_hint(err, "Raise the limit, or use fewer or shorter rows, fewer look-ahead "
+					   "vectors, a lower rank or fewer threads.");
 	}
 	*memory = ie_alloc(&budget->host, size);
 	return *memory != NULL ? IE_OK : ie_nomem(err, size);

@@ -17,6 +17,7 @@ typedef struct ie_budget
 	size_t		used;
 	size_t		peak;
 	size_t		limit;
+	bool		exhausted;		/* something was refused for the limit's sake */
 } ie_budget;
 
 void		ie_budget_init(ie_budget *budget, const ie_host *outer, size_t limit);

@@ -14,6 +14,8 @@
 #include "base/file.h"
 #include "train/trainer.h"
 
+#include <math.h>
+
 #define MAGIC "IETRAIN1"
 #define HEX (IE_SHA256_HEX_SIZE - 1)
 #define CHUNK ((size_t) 4 << 20)	/* bytes between two polls */
@@ -33,7 +35,7 @@ _Static_assert(sizeof(header) == 8 + 3 * HEX + 16, "no padding in a checkpoint's
 
 /* -------------------------------------------------------------- identity */
 
-/* Everything that influences the result, in a fixed order without padding */
+/* Everything that the model depends on, in a fixed order without padding */
 static void
 hash_settings(const ie_train_config *c, char *hex)
 {
@@ -49,36 +51,54 @@ hash_settings(const ie_train_config *c, char *hex)
 	ie_sha256_init(&hash);
 	ie_sha256_update(&hash, numbers, sizeof(numbers));
 	ie_sha256_update(&hash, &c->seed, sizeof(c->seed));
+	ie_sha256_update(&hash, c->pooling, strlen(c->pooling));
 	ie_sha256_final_hex(&hash, hex);
 }
 
-static void
-hash_rows(const ie_rows_store *store, char *hex)
+/* A long time for millions of rows, so that it is polled on the way */
+static ie_code
+hash_long(const ie_trainer *t, ie_sha256 *hash, const void *data, size_t size, ie_error *err)
 {
+	const uint8_t *at = data;
+
+	for (size_t done = 0; done < size; done += CHUNK)
+	{
+		IE_TRY(ie_poll(&t->budget.host, err));
+		ie_sha256_update(hash, at + done, size - done < CHUNK ? size - done : CHUNK);
+	}
+	return IE_OK;
+}
+
+static ie_code
+hash_rows(const ie_trainer *t, char *hex, ie_error *err)
+{
+	const ie_rows_store *store = &t->rows;
 	ie_sha256	hash;
 
 	ie_sha256_init(&hash);
-	ie_sha256_update(&hash, store->rows, store->n * sizeof(ie_train_row));
-	ie_sha256_update(&hash, store->pool.ids, store->pool.n_ids * sizeof(int32_t));
-	ie_sha256_update(&hash, store->pool.start, (store->pool.n + 1) * sizeof(uint32_t));
+	IE_TRY(hash_long(t, &hash, store->rows, store->n * sizeof(ie_train_row), err));
+	IE_TRY(hash_long(t, &hash, store->pool.ids, store->pool.n_ids * sizeof(int32_t), err));
+	IE_TRY(hash_long(t, &hash, store->pool.start, (store->pool.n + 1) * sizeof(uint32_t), err));
 	ie_sha256_final_hex(&hash, hex);
+	return IE_OK;
 }
 
-static header
-header_of(const ie_trainer *t)
+static ie_code
+make_header(const ie_trainer *t, header *h, ie_error *err)
 {
-	header		h = {
+	char		hex[IE_SHA256_HEX_SIZE];
+
+	*h = (header)
+	{
 		.magic = MAGIC, .step = t->step, .real_bytes = sizeof(real),
 		.n_params = t->shape.n_params
 	};
-	char		hex[IE_SHA256_HEX_SIZE];
-
-	memcpy(h.base, t->base_sha256, HEX);
+	memcpy(h->base, t->base_sha256, HEX);
 	hash_settings(&t->config, hex);
-	memcpy(h.settings, hex, HEX);
-	hash_rows(&t->rows, hex);
-	memcpy(h.rows, hex, HEX);
-	return h;
+	memcpy(h->settings, hex, HEX);
+	IE_TRY(hash_rows(t, hex, err));
+	memcpy(h->rows, hex, HEX);
+	return IE_OK;
 }
 
 /* ------------------------------------------------------------------ saving */
@@ -105,10 +125,11 @@ static ie_code
 write_all(const ie_trainer *t, ie_writer *w, ie_error *err)
 {
 	const size_t bytes = t->shape.n_params * sizeof(real);
-	const header h = header_of(t);
+	header		h;
 	char		hex[IE_SHA256_HEX_SIZE];
 	ie_sha256	hash;
 
+	IE_TRY(make_header(t, &h, err));
 	ie_sha256_init(&hash);
 	IE_TRY(put(t, w, &hash, &h, sizeof(h), err));
 	IE_TRY(put(t, w, &hash, t->params, bytes, err));
@@ -134,33 +155,29 @@ ie_trainer_save(const ie_trainer *trainer, const char *path, ie_error *err)
 
 /* ----------------------------------------------------------------- loading */
 
+/* Read and hash. */
 static ie_code
-check_hash(const ie_trainer *t, const ie_mapping *map, ie_error *err)
+get(const ie_trainer *t, ie_input *r, ie_sha256 *hash, void *data, size_t size, ie_error *err)
 {
-	const size_t size = map->size - HEX;
-	char		hex[IE_SHA256_HEX_SIZE];
-	ie_sha256	hash;
+	uint8_t    *at = data;
 
-	ie_sha256_init(&hash);
 	for (size_t done = 0; done < size; done += CHUNK)
 	{
+		const size_t n = size - done < CHUNK ? size - done : CHUNK;
+
 		IE_TRY(ie_poll(&t->budget.host, err));
-		ie_sha256_update(&hash, map->data + done, size - done < CHUNK ? size - done : CHUNK);
+		IE_TRY(ie_input_read(r, at + done, n, err));
+		ie_sha256_update(hash, at + done, n);
 	}
-	ie_sha256_final_hex(&hash, hex);
-	if (memcmp(hex, map->data + size, HEX) != 0)
-		return ie_fail(err, IE_FORMAT, "training checkpoint is damaged");
 	return IE_OK;
 }
 
 static ie_code
-check_header(const ie_trainer *t, const ie_mapping *map, header *h, ie_error *err)
+check_header(const ie_trainer *t, const ie_input *r, const header *h, ie_error *err)
 {
-	const header ours = header_of(t);
+	header		ours;
 
-	if (map->size < sizeof(*h) + HEX || memcmp(map->data, MAGIC, sizeof(h->magic)) != 0)
-		return ie_fail(err, IE_FORMAT, "file is not a training checkpoint");
-	memcpy(h, map->data, sizeof(*h));
+	IE_TRY(make_header(t, &ours, err));
 	if (memcmp(h->base, ours.base, HEX) != 0)
 		return ie_fail(err, IE_INVALID, "training checkpoint was made with another base model");
 	if (memcmp(h->settings, ours.settings, HEX) != 0)
@@ -169,30 +186,59 @@ check_header(const ie_trainer *t, const ie_mapping *map, header *h, ie_error *er
 		return ie_fail(err, IE_INVALID, "training checkpoint was made with other rows");
 	if (h->real_bytes != ours.real_bytes || h->n_params != ours.n_params ||
 		h->step > t->config.n_steps ||
-		map->size != sizeof(*h) + 3 * ours.n_params * sizeof(real) + HEX)
+		r->size != sizeof(*h) + 3 * ours.n_params * sizeof(real) + HEX)
 		return ie_fail(err, IE_FORMAT, "training checkpoint is damaged");
-	return check_hash(t, map, err);
+	return IE_OK;
+}
+
+/* The hash guards against accidents, this against what is not a trainer's state. */
+static bool
+is_state(const ie_trainer *t)
+{
+	for (size_t i = 0; i < t->shape.n_params; i++)
+		if (!isfinite(t->params[i]) || !isfinite(t->moment1[i]) || !isfinite(t->moment2[i]) ||
+			t->moment2[i] < 0)
+			return false;
+	return true;
+}
+
+static ie_code
+read_all(ie_trainer *t, ie_input *r, ie_error *err)
+{
+	const size_t bytes = t->shape.n_params * sizeof(real);
+	header		h;
+	char		hex[IE_SHA256_HEX_SIZE];
+	char		stored[HEX];
+	ie_sha256	hash;
+
+	if (r->size < sizeof(h) + HEX)
+		return ie_fail(err, IE_FORMAT, "file is not a training checkpoint");
+	ie_sha256_init(&hash);
+	IE_TRY(get(t, r, &hash, &h, sizeof(h), err));
+	if (memcmp(h.magic, MAGIC, sizeof(h.magic)) != 0)
+		return ie_fail(err, IE_FORMAT, "file is not a training checkpoint");
+	IE_TRY(check_header(t, r, &h, err));
+	IE_TRY(get(t, r, &hash, t->params, bytes, err));
+	IE_TRY(get(t, r, &hash, t->moment1, bytes, err));
+	IE_TRY(get(t, r, &hash, t->moment2, bytes, err));
+	IE_TRY(ie_input_read(r, stored, HEX, err));
+	ie_sha256_final_hex(&hash, hex);
+	if (memcmp(hex, stored, HEX) != 0 || !is_state(t))
+		return ie_fail(err, IE_FORMAT, "training checkpoint is damaged");
+	t->step = h.step;
+	return IE_OK;
 }
 
 ie_code
 ie_trainer_load(ie_trainer *trainer, const char *path, ie_error *err)
 {
-	const size_t bytes = trainer->shape.n_params * sizeof(real);
-	ie_mapping	map = {0};
-	header		h;
+	ie_input	reader;
 	ie_code		code;
 
 	if (trainer->batches.memory != NULL)
 		return ie_fail(err, IE_INVALID, "a checkpoint cannot be loaded once training has begun");
-	IE_TRY(ie_map_file(path, &map, err));
-	code = check_header(trainer, &map, &h, err);
-	if (code == IE_OK)
-	{
-		memcpy(trainer->params, map.data + sizeof(h), bytes);
-		memcpy(trainer->moment1, map.data + sizeof(h) + bytes, bytes);
-		memcpy(trainer->moment2, map.data + sizeof(h) + 2 * bytes, bytes);
-		trainer->step = h.step;
-	}
-	ie_unmap_file(&map);
+	IE_TRY(ie_input_open(&reader, path, err));
+	code = read_all(trainer, &reader, err);
+	ie_input_close(&reader);
 	return code == IE_OK ? IE_OK : ie_in_file(err, "checkpoint", path);
 }

@@ -256,7 +256,7 @@ in_row(const ie_rows_store *store, const char *part, ie_error *err)
 {
 	char		message[sizeof(err->message)];
 
-	if (err->code != IE_INVALID && err->code != IE_LIMIT)
+	if (store->budget->exhausted || (err->code != IE_INVALID && err->code != IE_LIMIT))
 		return err->code;
 	memcpy(message, err->message, sizeof(message));
 	snprintf(err->message, sizeof(err->message), "%s of training row %u cannot be used: %.300s",

@@ -103,7 +103,7 @@ check_combination(const ie_train_config *c, ie_pooling pooling, ie_error *err)
 	}
 	if (c->lookahead_count == 0 &&
 		(aheads > 0 || pooling == IE_POOL_LOOKAHEAD || pooling == IE_POOL_DAAP ||
-		 (contrasts > 0 && c->contrast != IE_CONTRAST_LAST)))
+		 (ie_loss_embeds(c) && c->contrast != IE_CONTRAST_LAST)))
 	{
 		ie_fail(err, IE_INVALID, "look-ahead vectors are asked for, but their number is 0");
 		return ie_detail(err, "Pooling and contrast by \"lookahead\" and \"daap\" and the losses "

@@ -45,6 +45,8 @@ $primary->safe_psql('postgres', "SELECT instemb_install('later', 'tiny', 'tiny-a
 $primary->wait_for_catchup($standby);
 my ($rc, undef, $err) = $standby->psql('postgres', "SELECT instemb('a', 'b', 'later')");
 like($err, qr/ERROR:.*later/, 'a model installed later is not on the standby');
+($rc, undef, $err) = $standby->psql('postgres', "SELECT instemb_train_start('x', 'tiny', 'SELECT 1')");
+like($err, qr/ERROR:  recovery is in progress/, 'a standby starts no worker to train');
 
 # Logical replication: the subscriber's trigger does not fire.
 my $subscriber = new_node('subscriber',

@@ -140,11 +140,23 @@ like(progress('refused', 'message'), qr/permission denied for table triple/, 'an
 $node->safe_psql('postgres', <<'SQL');
 CREATE FUNCTION own.climb() RETURNS text LANGUAGE plpgsql AS
 $$ BEGIN SET ROLE trainer; RETURN 'a'; END $$;
+CREATE TABLE own.sink (a text);
+GRANT INSERT ON own.sink TO granted;
+CREATE FUNCTION own.late() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN RAISE 'fired by %', current_user; END $$;
+CREATE CONSTRAINT TRIGGER late AFTER INSERT ON own.sink DEFERRABLE INITIALLY DEFERRED
+FOR EACH ROW EXECUTE FUNCTION own.late();
+CREATE FUNCTION own.leave() RETURNS text LANGUAGE plpgsql AS
+$$ BEGIN INSERT INTO own.sink VALUES ('a'); RETURN 'a'; END $$;
 SQL
 $node->safe_psql('postgres', "SET ROLE granted; SELECT instemb_train_start('climber', 'tiny', "
 	  . "'SELECT own.climb(), input, output FROM own.triple')", extra_params => [ '-U', 'trainer' ]);
 ok(wait_for('climber', 'failed', 0), 'a function of the query cannot change the role');
 like(progress('climber', 'message'), qr/cannot set parameter "role"/, 'by its own');
+$node->safe_psql('postgres', "SET ROLE granted; SELECT instemb_train_start('leaver', 'tiny', "
+	  . "'SELECT own.leave(), input, output FROM own.triple')", extra_params => [ '-U', 'trainer' ]);
+ok(wait_for('leaver', 'failed', 0), 'nor leave a trigger behind');
+like(progress('leaver', 'message'), qr/cannot fire deferred trigger/, 'for the session to fire');
 
 # It holds no snapshot while it trains, and can be canceled.
 $pid = $node->safe_psql('postgres', call('instemb_train_start', 'background', STEPS));

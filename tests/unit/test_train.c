@@ -80,6 +80,22 @@ test_learns(void)
 	CHECK_INT(state.n_live, 0);
 }
 
+/* A second moment below 0, under a hash that is right */
+static void
+spoil_moments(char *bytes, size_t size)
+{
+	const size_t end = size - (IE_SHA256_HEX_SIZE - 1);
+	const real	below = -1;
+	char		hex[IE_SHA256_HEX_SIZE];
+	ie_sha256	hash;
+
+	memcpy(bytes + end - sizeof(below), &below, sizeof(below));
+	ie_sha256_init(&hash);
+	ie_sha256_update(&hash, bytes, end);
+	ie_sha256_final_hex(&hash, hex);
+	memcpy(bytes + end, hex, size - end);
+}
+
 static void
 test_resume(void)
 {
@@ -127,7 +143,7 @@ test_resume(void)
 	ie_trainer_free(stranger);
 
 	stranger = train_open(&host, model, &config);
-	for (int spoil = 0; spoil < 3; spoil++)
+	for (int spoil = 0; spoil < 4; spoil++)
 	{
 		const long	size = file_bytes(path);
 		char	   *bytes = malloc((size_t) size);
@@ -135,7 +151,10 @@ test_resume(void)
 
 		CHECK_INT(fread(bytes, 1, (size_t) size, f), size);
 		fclose(f);
-		bytes[spoil == 0 ? 0 : size / 2] ^= 1;
+		if (spoil == 3)
+			spoil_moments(bytes, (size_t) size);
+		else
+			bytes[spoil == 0 ? 0 : size / 2] ^= 1;
 		f = fopen(damaged, "wb");
 		fwrite(bytes, 1, (size_t) (spoil == 2 ? size - 1 : size), f);
 		fclose(f);
