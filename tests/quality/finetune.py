@@ -1,12 +1,12 @@
 """A user's own training: see `make finetune` in quality.mk.
 
-2,000 rows of a domain that the default adapter has not seen (customer support: what does
-the customer want, in which tone), through instemb_train() from that adapter; neighbours
-among unseen texts before and after.  Environment: EVAL_DIR.
+2,000 rows of customer support (what does the customer want, in which tone), of which the
+default adapter has seen no texts and labels, through instemb_train() from that adapter;
+neighbours among unseen texts before and after.  Environment: EVAL_DIR.
 """
 import json
 import os
-import shutil
+import sys
 import time
 
 import numpy as np
@@ -17,7 +17,6 @@ import sets
 
 SET, ASPECTS, N_TEXTS = "bitext_support", ("intent", "style"), 1000
 ADAPTER = "smollm2-135m-instemb-adapter"
-HERE = os.path.dirname(os.path.abspath(__file__))
 TRAIN = """
 SELECT instemb_train('tuned', %s, 'SELECT instruction, body, label FROM row WHERE seen
 	ORDER BY text, instruction', steps => 125, batch => 32, lookahead => 4, rank => 32,
@@ -56,17 +55,13 @@ def neighbours(conn, aspect, model):
 
 
 def main():
+    if not os.environ.get("EVAL_DIR"):
+        sys.exit("make finetune needs EVAL_DIR=, the folder of the evaluation sets")
     with psycopg.connect(autocommit=True) as conn:
         conn.execute("DROP EXTENSION IF EXISTS instemb; CREATE EXTENSION instemb")
         conn.execute("SELECT instemb_version()")		# loads the library, and its parameters
         base, = conn.execute("SELECT name FROM instemb_models() WHERE name ~ 'instruct$'"
                              " AND error IS NULL").fetchone()
-        folder = os.path.join(*conn.execute("SELECT current_setting('data_directory'),"
-                                            " current_setting('instemb.data_model_dir')").fetchone())
-        os.makedirs(folder, exist_ok=True)
-        shutil.copy(os.path.join(HERE, "../../model", ADAPTER + ".gguf"), folder)
-        shutil.chown(os.path.join(folder, ADAPTER + ".gguf"),
-                     os.stat(folder).st_uid, os.stat(folder).st_gid)
         load(conn)
         before = {a: neighbours(conn, a, "smollm2-135m-instemb") for a in ASPECTS}
         began = time.time()

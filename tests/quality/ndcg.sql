@@ -1,7 +1,6 @@
 -- nDCG@10 of what is in "result" and matches quality.method: over all documents, and over
--- the judged ones only.  Gain is the grade, discount the logarithm of
--- rank + 1.  Queries without a
--- relevant document are left out.
+-- the judged ones only.  Gain is the grade, discount the logarithm of rank + 1.  Queries
+-- without a relevant document are left out.
 
 WITH scored AS (
 	SELECT scope, r.method, r.set, r.query, coalesce(j.grade, 0) AS grade,
@@ -10,7 +9,8 @@ WITH scored AS (
 	FROM result r
 	LEFT JOIN judgement j USING (set, query, document)
 	JOIN (VALUES ('all'), ('judged')) AS s (scope)
-		ON scope = 'all' OR j.grade IS NOT NULL AND r.set IN (
+		ON scope = 'all' AND r.rank IS NOT NULL
+		OR scope = 'judged' AND j.grade IS NOT NULL AND r.set IN (
 			SELECT set FROM judgement GROUP BY set, query HAVING count(*) > 1)
 	WHERE r.method LIKE current_setting('quality.method')
 ), best AS (

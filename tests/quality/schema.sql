@@ -48,7 +48,8 @@ CREATE TABLE query
 
 CREATE TABLE judgement (set text, query int, document int, grade float8);
 
--- a method's best documents for each query, and every judged one; higher is better
+-- a method's best documents for each query, and every judged one (without a rank where the
+-- method does not find it at all); a higher score is better
 CREATE TABLE result (method text, set text, query int, document int, rank int, score float8);
 
 -- "aspect" is the method for retrieval; "model" is NULL for what needs none
