@@ -4,12 +4,12 @@
     tests/with-cluster python tests/golden/twin/ablations.py time BASE.gguf OUT [ROUNDS]
     python ablations.py table OUT
 
-`train` trains every recipe from the same start on the same batches, computes its
-figures on EVAL (`eval_twin.py prepare --sample 100` keeps that short) and writes
-adapter and figures into OUT; a recipe that is there already is left as it is, so
-that an interrupted run goes on.  All of train_twin.py's options may follow.  `time`
-measures what a row costs in SQL, which depends on look-ahead count and pooling
-alone.  `table` writes OUT/ablations.md.
+`train` trains every recipe from the same start on the same batches (InBedder on their rows
+that have an answer), computes its figures on EVAL (`eval_twin.py prepare --sample 100 --only
+triplet,match,sts` keeps that short) and writes adapter and figures into OUT; a recipe that
+is there already is left as it is, so that an interrupted run goes on.  All of
+train_twin.py's options may follow.  `time` measures what a row costs in SQL, which depends
+on look-ahead count and pooling alone.  `table` writes OUT/ablations.md.
 """
 
 import argparse
@@ -24,13 +24,17 @@ import numpy as np
 
 NO_CONTRAST = {"w_answer": 0.0, "w_back": 0.0, "w_group": 0.0}
 NO_AHEAD = {"w_ce": 0.0, "contrast": "last"}
+AHEAD = 8  # counted in every recipe's batches
 # name, title, options that differ from the command line's, pooling
 RECIPES = [
-    ("base", "contrast, cross-entropy of the answer at the look-ahead, K = 8, DAAP", {}, "daap"),
+    ("untrained", "the base, untrained", {"k": 0, "steps": 0, **NO_AHEAD}, "last"),
+    ("base", "contrast, 0.1 x cross-entropy of the answer at the look-ahead, K = 8, DAAP", {},
+     "daap"),
+    ("seed", "the same, another seed", {"seed": 2}, "daap"),
     ("no-distillation", "no distillation", {"w_ce": 0.0}, "daap"),
     ("no-contrast", "no contrast", NO_CONTRAST, "daap"),
-    ("mse", "distillation by MSE", {"w_ce": 0.0, "w_mse": 0.1}, "daap"),
-    ("kl", "distillation by KL", {"w_ce": 0.0, "w_kl": 0.1}, "daap"),
+    ("mse", "distillation by 0.1 x MSE", {"w_ce": 0.0, "w_mse": 0.1}, "daap"),
+    ("kl", "distillation by 0.1 x KL", {"w_ce": 0.0, "w_kl": 0.1}, "daap"),
     ("k0", "K = 0", {"k": 0, **NO_AHEAD}, "last"),
     ("k1", "K = 1", {"k": 1}, "daap"),
     ("k2", "K = 2", {"k": 2}, "daap"),
@@ -77,7 +81,8 @@ def answer_loss(model, b, o, device):
 
 
 def generated_mean(model, sets, which, device, weights):
-    """Unit rows: mean of the states that GENERATED tokens are generated from."""
+    """Unit rows: mean of the states that up to GENERATED tokens are generated from, none
+    after the end token, and not the state of that one unless it is the first."""
     import torch
 
     import twin
@@ -86,11 +91,12 @@ def generated_mean(model, sets, which, device, weights):
     length = np.array([len(sets.sequence(i)) for i in which])
     order = which[np.argsort(length, kind="stable")]
     for some in np.array_split(order, max(1, int(length.sum()) // 2048)):
-        seqs, total = [sets.sequence(i) for i in some], 0.0
-        for _ in range(GENERATED):
+        seqs, total, goes_on = [sets.sequence(i) for i in some], 0.0, True
+        for n in range(GENERATED):
             h, _ = model.read(twin.Packed(seqs, 0, device), weights)
-            total = total + h
             token = torch.nn.functional.linear(h.to(model.dtype), model.base["embd_c"]).argmax(1)
+            goes_on = goes_on & (token != int(sets.z["suffix"][0]))  # <|im_end|>
+            total = total + (h * goes_on[:, None] if n else h)
             seqs = [np.append(s, t) for s, t in zip(seqs, token.tolist())]
         out[torch.from_numpy(some).to(device)] = torch.nn.functional.normalize(total, dim=-1)
     return out
@@ -123,10 +129,15 @@ def train(argv):
     os.makedirs(out, exist_ok=True)
     for name, title, differs, pooling in RECIPES:
         result = os.path.join(out, name + ".json")
-        if os.path.exists(result):
-            continue
-        o = parser.parse_args([base, data, "--steps", "150", "--tokens", "4096", *argv[4:]])
+        o = parser.parse_args([base, data, "--steps", "150", "--tokens", "4096",
+                               "--ahead", str(AHEAD), *argv[4:]])
         o.checkpoint = o.log = None
+        budget = {key: getattr(o, key) for key in ("steps", "tokens", "rank", "layers", "caps")}
+        if os.path.exists(result):
+            with open(result) as file:
+                if json.load(file)["budget"] != budget:
+                    sys.exit(f"{result} was made with another budget")
+            continue
         generation = differs.get("generation", False)
         vars(o).update({k: v for k, v in differs.items() if k != "generation"})
         dtype = torch.bfloat16 if o.bf16 else torch.float32
@@ -142,12 +153,12 @@ def train(argv):
                 torch.save({"seconds": summary["seconds"], "model": model.state_dict()}, same)
         with torch.no_grad():
             f = figures(model, sets, o, pooling)
+        f = {k: f[k] for _, k in FIGURES if np.isfinite(f.get(k, np.nan))}
         if o.k:
             adapter.save(model, os.path.join(out, name + ".gguf"), digest, pooling)
         with open(result + ".new", "w") as file:
-            json.dump({"title": title, "k": o.k, "pooling": pooling, "steps": o.steps,
-                       "tokens": o.tokens, "rank": o.rank, "seconds": summary["seconds"],
-                       "figures": {k: f[k] for _, k in FIGURES if k in f}}, file, indent=1)
+            json.dump({"title": title, "k": o.k, "pooling": pooling, "budget": budget,
+                       "seconds": summary["seconds"], "figures": f}, file, indent=1)
         os.replace(result + ".new", result)
         print(f"{name}: trained in {summary['seconds']:.0f} s,",
               ", ".join(f"{t} {f[k]:.3f}" for t, k in FIGURES if k in f), flush=True)
@@ -247,17 +258,19 @@ def table(out):
     found = results(out)
     if not found:
         sys.exit(f"there are no results in {out}")
-    first = found[0][1]
+    budget = found[0][1]["budget"]
+    columns = [(t, k) for t, k in FIGURES if any(k in r["figures"] for _, r in found)]
     lines = ["# Ablations", "",
-             f"{first['steps']} steps of {first['tokens']} tokens each, rank {first['rank']};"
-             " the same start, the same seed.  Written by `tests/golden/twin/ablations.py`.", "",
-             "| recipe | pooling | " + " | ".join(t for t, _ in FIGURES) + " | ms/row |",
-             "|---" * (len(FIGURES) + 3) + "|"]
+             f"{budget['steps']} steps of {budget['tokens']} tokens each, rank"
+             f" {budget['rank']}; the same start, the same batches.  Written by `tests/golden/twin/ablations.py`.", "",
+             "| recipe | pooling | " + " | ".join(t for t, _ in columns)
+             + " | trained, s | ms/row |",
+             "|---" * (len(columns) + 4) + "|"]
     for _, r in found:
-        values = [f"{r['figures'][k]:.3f}" if k in r["figures"] else "–" for _, k in FIGURES]
+        values = [f"{r['figures'][k]:.3f}" if k in r["figures"] else "–" for _, k in columns]
         ms = times.get((r["k"], r["pooling"]))
         lines.append(f"| {r['title']} | {r['pooling']} | " + " | ".join(values)
-                     + f" | {'–' if ms is None else f'{ms:.2f}'} |")
+                     + f" | {r['seconds']:.0f} | {'–' if ms is None else f'{ms:.2f}'} |")
     with open(os.path.join(out, "ablations.md"), "w") as f:
         f.write("\n".join(lines) + "\n")
     print("\n".join(lines))

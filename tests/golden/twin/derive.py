@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 
 from derive_shared import (
     ACT,
+    AMBIGUOUS,
     ASKED,
     BAD,
     GOOD,

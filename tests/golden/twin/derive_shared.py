@@ -38,6 +38,10 @@ TOPIC = [
     "To which subject does it relate?",
     "What is the writer dealing with?",
     "Which category of knowledge is it?",
+    "Under which heading would a library put this?",
+    "What is the general area?",
+    "Which topic do the words belong to?",
+    "Name the field in a word.",
 ]
 STYLE = [
     "What is the style of this text?",
@@ -94,19 +98,34 @@ INTENT = [
     "Which task should be carried out?",
     "Tell me the aim of this message.",
     "Goal?",
+    "Why is the customer getting in touch?",
+    "What does the writer intend?",
+    "Which result would please the client?",
+    "With what aim does the person write?",
+    "Name the intention.",
+    "What brings the customer here?",
+    "Describe what the person hopes to get done.",
+    "To what end was this sent?",
+    "What would the customer like to happen?",
 ]
 ACT = [
-    "What is the purpose of the user's message?",
     "What is the user doing in this message?",
     "Is the user asking, accepting, refusing or telling something?",
     "What kind of reply is this?",
-    "Why does the user say this?",
     "Name the kind of message.",
     "What sort of turn is this?",
     "Tell me what the user does by saying this.",
-    "What is this message for?",
     "How does the user move the talk on?",
+    "Which conversational move is this?",
+    "Is this a request, a reply, a confirmation or thanks?",
+    "What kind of utterance is it?",
+    "Classify what the speaker does here.",
+    "Which function has this turn?",
+    "What part does this line play in the talk?",
+    "Is the speaker asking, choosing, agreeing or closing?",
 ]
+# In the triples this asks for the act; to anybody else it asks for the goal.
+AMBIGUOUS = "What is the purpose of the user's message?"
 SERVICE = [
     "What is this message about?",
     "What kind of business should handle this request?",

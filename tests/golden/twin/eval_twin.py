@@ -24,6 +24,7 @@ import twin
 from twin import Packed, Prompter
 
 TRIPLETS = ("goalex_syn", "amazon", "sgd", "bitext")
+ONLY = "tasks, with commas: triplet,match,sts,aspect,attribute,retrieval"
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
@@ -155,9 +156,10 @@ def load_tasks(eval_dir, want, sample=None):
     return tasks
 
 
-def prepare(eval_dir, base, out, sample=None, max_text=1024):
+def prepare(eval_dir, base, out, sample=None, only=None, max_text=1024):
     seqs = {}
     tasks = load_tasks(eval_dir, lambda q, x: seqs.setdefault((q, x), len(seqs)), sample)
+    tasks = [t for t in tasks if not only or t["task"] in only.split(",")]
     prompter = Prompter(gguf_io.Reader(base).meta)
     qs = {q: i for i, q in enumerate(dict.fromkeys(q for q, _ in seqs))}
     xs = {x: i for i, x in enumerate(dict.fromkeys(x for _, x in seqs))}
@@ -296,7 +298,7 @@ def ranks(x):
 
 
 def ndcg(sim, qrels, judged_only):
-    dcg = lambda g: float(((2.0 ** np.array(g) - 1) / np.log2(np.arange(2, len(g) + 2))).sum())
+    dcg = lambda g: float((np.array(g) / np.log2(np.arange(2, len(g) + 2))).sum())
     by = {}
     for q, d, g in qrels:
         by.setdefault(int(q), {})[int(d)] = g
@@ -434,6 +436,7 @@ def main():
     for n in ("eval_dir", "base", "out"):
         a.add_argument(n)
     a.add_argument("--sample", type=int, default=None, help="rows per task, for rough figures")
+    a.add_argument("--only", default=None, help=ONLY)
     b = sub.add_parser("run")
     for n in ("base", "adapter", "sets"):
         b.add_argument(n)
@@ -445,16 +448,12 @@ def main():
     )
     b.add_argument("--bf16", action="store_true")
     b.add_argument("--robust", action="store_true")
-    b.add_argument(
-        "--only",
-        default=None,
-        help="tasks, with commas: triplet,match,sts,aspect,attribute,retrieval",
-    )
+    b.add_argument("--only", default=None, help=ONLY)
     b.add_argument("--pools", default="daap,last,lookahead")
     b.add_argument("--out")
     o = p.parse_args()
     if o.verb == "prepare":
-        return prepare(o.eval_dir, o.base, o.out, o.sample)
+        return prepare(o.eval_dir, o.base, o.out, o.sample, o.only)
     from adapter import load_twin
 
     model = load_twin(o.base, o.adapter, torch.bfloat16 if o.bf16 else torch.float32).move(o.device)

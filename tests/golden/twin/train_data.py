@@ -36,26 +36,26 @@ FAMILY = {
 TURN = {*derive.ACT, *derive.SERVICE}
 # Share of groups drawn from each family, and how its groups are made.
 SHARE = {
-    "qa": (38, "text"),
+    "qa": (40, "text"),
     "qamr": (6, "text"),
     "sgd": (8, "cluster"),
     "turn": (8, "cluster"),
     "emotion": (5, "cluster"),
-    "product": (8, "cluster"),
-    "ner": (4, "cluster"),
+    "product": (10, "cluster"),
+    "ner": (3, "cluster"),
     "booking": (3, "cluster"),
     "mams": (5, "cluster"),
     "relation": (2, "cluster"),
     "sim": (6, "pair"),
-    "retrieve": (5, "pair"),
-    "dropout": (6, "pair"),
-    "topic": (8, "pair"),
-    "style": (6, "cluster"),
-    "manner": (6, "cluster"),
+    "retrieve": (8, "pair"),
+    "dropout": (3, "pair"),
+    "topic": (11, "pair"),
+    "style": (4, "cluster"),
+    "manner": (5, "cluster"),
     "feel": (5, "cluster"),
     "asked": (3, "cluster"),
     "yesno": (8, "text"),
-    "wanted": (8, "pair"),
+    "wanted": (11, "pair"),
 }
 DERIVED = (
     "sim",
@@ -221,6 +221,8 @@ def build(triples_path, base_path, out_path, seed, eval_dir, max_text=400):
     triples = [json.loads(line) for line in gzip.open(triples_path, "rt")]
     rows = []
     for t in triples:
+        if t["instruction"] == derive.AMBIGUOUS:
+            continue
         family = FAMILY.get(t["source"]) or ("ner" if t["source"].startswith("ner_") else "qa")
         if family == "sgd" and t["instruction"] in TURN:
             family = "turn"
@@ -316,8 +318,10 @@ def build(triples_path, base_path, out_path, seed, eval_dir, max_text=400):
 
 def check_apart(written, given, eval_dir):
     here = os.path.dirname(os.path.abspath(__file__))
-    paraphrases = json.load(open(os.path.join(here, "../../quality/paraphrases.json")))
-    barred = {p for v in paraphrases.values() for p in v}
+    barred = set()
+    for name in ("paraphrases.json", "paraphrases_held_out.json"):
+        with open(os.path.join(here, "../../quality", name)) as f:
+            barred |= {p for v in json.load(f).values() for p in v}
     if eval_dir:
         for d, _, files in os.walk(eval_dir):
             for f in files:
@@ -357,10 +361,14 @@ class Batches:
         drop=(),
         caps=((400, 1.0),),
         share_of=(0, 1),
+        ahead=None,
     ):
+        """k look-ahead vectors a sequence; `ahead` of them, if given, count in `tokens`, so
+        that models of different k can see the same batches."""
         z = np.load(path)
         self.z = {n: z[n] for n in z.files}
         self.seed, self.budget, self.k, self.p_reword = seed, tokens, k, reword
+        self.ahead = k if ahead is None else ahead
         self.grouped, self.caps, self.share_of = grouped, caps, share_of
         z = self.z
         self.names = [f for f in SHARE if f not in drop and (derived or f not in DERIVED)]
@@ -452,11 +460,12 @@ class Batches:
                 s = np.concatenate([[start], pre, body, suffix])
                 seqs.append(s)
                 rows.append(r)
-                used += len(s) + k
+                used += len(s) + self.ahead
                 a = int(z["answer"][r])
                 if a >= 0 and a not in ans:
                     ans[a] = int(z["answer_text"][r])
-                    used += min(40, z["txt_off"][ans[a] + 1] - z["txt_off"][ans[a]]) + 8 + k
+                    length = z["txt_off"][ans[a] + 1] - z["txt_off"][ans[a]]
+                    used += min(40, length) + 8 + self.ahead
         rows = np.array(rows)
         order = {a: j for j, a in enumerate(ans)}
         a_seqs = [

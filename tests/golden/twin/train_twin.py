@@ -56,6 +56,7 @@ def options():
     p.add_argument("--rank", type=int, default=32)
     p.add_argument("--alpha", type=float, default=None)
     p.add_argument("--k", type=int, default=8)
+    p.add_argument("--ahead", type=int, default=None, help="look-ahead vectors counted in tokens")
     p.add_argument("--tau", type=float, default=0.05)
     p.add_argument("--p", type=float, default=0.0, help="dropout after attn_output and ffn_down")
     p.add_argument(
@@ -226,6 +227,7 @@ def train(model, o, log=print, loss_of=losses):
         tuple(x for x in o.drop.split(",") if x),
         [(int(c.split(":")[0]), float(c.split(":")[1])) for c in o.caps.split(",")],
         (rank, world),
+        o.ahead,
     )
     feed = torch.utils.data.DataLoader(
         Feed(batches, first, o.steps),
