@@ -19,7 +19,7 @@ SET, ASPECTS, N_TEXTS = "bitext_support", ("intent", "style"), 1000
 ADAPTER = "smollm2-135m-instemb-adapter"
 TRAIN = """
 SELECT instemb_train('tuned', %s, 'SELECT instruction, body, label FROM row WHERE seen
-	ORDER BY text, instruction', steps => 125, batch => 32, lookahead => 4, rank => 32,
+	ORDER BY text, instruction', steps => 63, batch => 32, lookahead => 4, rank => 32,
 	learning_rate => 3e-4, threads => %s, replace => true, options => %s)
 """
 
@@ -67,7 +67,7 @@ def main():
         began = time.time()
         conn.execute(TRAIN, [base, os.cpu_count(), json.dumps({"adapter": ADAPTER})])
         minutes = (time.time() - began) / 60
-        print(f"{2 * N_TEXTS} rows of {SET}, 125 steps of 32: {minutes:.1f} minutes on"
+        print(f"{2 * N_TEXTS} rows of {SET}, 63 steps of 32: {minutes:.1f} minutes on"
               f" {os.cpu_count()} processors")
         for a in ASPECTS:
             after = neighbours(conn, a, "tuned")

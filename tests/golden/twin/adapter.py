@@ -78,9 +78,14 @@ def main():
     p.add_argument("--type", default="f16", choices=("f16", "q8_0"))
     p.add_argument("--pooling", default="daap", choices=("daap", "last", "lookahead"))
     p.add_argument("--version", type=int, default=1)
+    p.add_argument("--mean", help="another adapter, trained on from: write the mean of the two")
     o = p.parse_args()
     sha256 = gguf_io.Reader(o.adapter).meta["instemb.base_sha256"]
     model = load_twin(o.base, o.adapter)
+    if o.mean:
+        with torch.no_grad():
+            for mine, other in zip(model.parameters(), load_twin(o.base, o.mean).parameters()):
+                mine.add_(other).div_(2)
     save(model, o.out, sha256, o.pooling, version=o.version, kind=o.type)
 
 
