@@ -55,11 +55,13 @@
 PGDLLEXPORT void instemb_worker_main(Datum arg);
 PGDLLEXPORT void instemb_launcher_main(Datum arg);
 
-static void
+/* False if it was woken before. */
+static bool
 pause_ms(long ms)
 {
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms,
-					 PG_WAIT_EXTENSION);
+	const int	events = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms,
+								   PG_WAIT_EXTENSION);
+
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
 	if (ConfigReloadPending)
@@ -67,6 +69,7 @@ pause_ms(long ms)
 		ConfigReloadPending = false;
 		ProcessConfigFile(PGC_SIGHUP);
 	}
+	return (events & WL_LATCH_SET) == 0;
 }
 
 static void
@@ -307,8 +310,7 @@ instemb_worker_main(Datum arg)
 		if (!is_installed)
 			proc_exit(0);
 		due = next_due();
-		pause_ms(due < 0 ? IDLE_MS : due);
-		if (due < 0)
+		if (pause_ms(due < 0 ? IDLE_MS : due) && due < 0)
 			end_if_idle();
 	}
 }

@@ -44,14 +44,14 @@ is($node->safe_psql('postgres', $missing), 0, 'every row has its embedding');
 # A row that somebody has locked does not hold up the others, nor is it waited for.
 my $locker = $sessions[0];
 $locker->ask('BEGIN; SELECT id FROM note WHERE id = 1 FOR UPDATE');
-$node->safe_psql('postgres', "UPDATE note SET t = t || '!' WHERE id BETWEEN 2 AND 50");
-$node->safe_psql('postgres',
-	'INSERT INTO instemb_queue (relation, target, replace, key) '
-	  . "VALUES ('note'::regclass, 3, true, '{1}')");
+$node->safe_psql('postgres', <<'SQL');
+INSERT INTO instemb_queue (relation, target, replace, key) VALUES ('note'::regclass, 3, true, '{1}');
+UPDATE note SET t = t || '!' WHERE id BETWEEN 2 AND 50;
+SQL
 ok( $node->poll_query_until('postgres',
-		"SELECT count(*) = 0 FROM note WHERE id BETWEEN 2 AND 50 AND e IS NULL"),
-	'rows beside a locked one are embedded');
-is($node->safe_psql('postgres', 'SELECT count(*) FROM instemb_queue'), 1, 'which waits');
+		"SELECT array_agg(key::text) = ARRAY['{1}'] FROM instemb_queue"),
+	'a locked row waits');
+is($node->safe_psql('postgres', $missing), 0, 'rows beside it are embedded');
 $locker->ask('COMMIT');
 ok($node->poll_query_until('postgres', $drained), 'until it is free');
 
