@@ -23,7 +23,7 @@
 .DEFAULT_GOAL := all
 
 EXTENSION = instemb
-EXTVERSION = 0.3.0
+EXTVERSION = 0.3.1
 MODULE_big = instemb
 PG_CONFIG ?= pg_config
 # empty on a machine without PostgreSQL's build files

@@ -26,7 +26,8 @@
 #define SULK 64					/* waits without looking after one in vain */
 
 #define CROWD_EVERY 16			/* regions from one look at the processors to the next */
-#define CROWD_PAUSE 128			/* regions done alone after one that found them crowded */
+#define CROWD_TURN 20000			/* put off more often than once in so many microseconds */
+#define CROWD_PAUSE 100000		/* microseconds done alone after that */
 
 /* A number that threads wait for to change */
 typedef struct signpost
@@ -180,29 +181,39 @@ start_team(int n_threads)
 	pthread_sigmask(SIG_SETMASK, &saved, NULL);
 }
 
+static int64_t
+microseconds(const struct timeval *time)
+{
+	return (int64_t) time->tv_sec * 1000000 + time->tv_usec;
+}
+
 /*
- * Do more threads want to run than there are processors?  Then this one has been
- * put off its own lately, and a team would wait for its turns: 8 sessions of 2
- * threads on 2 processors did 0.86 of what 8 sessions of 1 thread do.
+ * Do more threads want to run than there are processors?  Then this one is put
+ * off its own at every turn, and a team would wait for its turns: 8 sessions of 2
+ * threads on 2 processors did 0.86 of what 8 sessions of 1 thread do.  Now and
+ * then every thread is put off, so that it is the rate that tells.
  */
 static bool
 crowded(void)
 {
-	static long n_put_off = -1; /* of the calling thread, so far */
+	static long n_put_off;		/* of the calling thread, so far */
+	static int64_t looked_at;	/* these in microseconds that it ran */
+	static int64_t alone_until;
 	static unsigned int n_regions;
-	static unsigned int pause;	/* regions still to be done alone */
+	static bool alone;
 	struct rusage usage;
 
 	if (n_regions++ % CROWD_EVERY == 0 && getrusage(RUSAGE_THREAD, &usage) == 0)
 	{
-		if (n_put_off >= 0 && usage.ru_nivcsw != n_put_off)
-			pause = CROWD_PAUSE;
+		const int64_t now = microseconds(&usage.ru_utime) + microseconds(&usage.ru_stime);
+
+		if (looked_at > 0 && (usage.ru_nivcsw - n_put_off) * CROWD_TURN > now - looked_at)
+			alone_until = now + CROWD_PAUSE;
 		n_put_off = usage.ru_nivcsw;
+		looked_at = now;
+		alone = now < alone_until;
 	}
-	if (pause == 0)
-		return false;
-	pause--;
-	return true;
+	return alone;
 }
 
 void

@@ -264,13 +264,13 @@ def table(out):
              f"{budget['steps']} steps of {budget['tokens']} tokens each, rank"
              f" {budget['rank']}; the same start, the same batches.  Written by `tests/golden/twin/ablations.py`.", "",
              "| recipe | pooling | " + " | ".join(t for t, _ in columns)
-             + " | trained, s | ms/row |",
-             "|---" * (len(columns) + 4) + "|"]
+             + " | ms/row |",
+             "|---" * (len(columns) + 3) + "|"]
     for _, r in found:
         values = [f"{r['figures'][k]:.3f}" if k in r["figures"] else "–" for _, k in columns]
         ms = times.get((r["k"], r["pooling"]))
         lines.append(f"| {r['title']} | {r['pooling']} | " + " | ".join(values)
-                     + f" | {r['seconds']:.0f} | {'–' if ms is None else f'{ms:.2f}'} |")
+                     + f" | {'–' if ms is None else f'{ms:.2f}'} |")
     with open(os.path.join(out, "ablations.md"), "w") as f:
         f.write("\n".join(lines) + "\n")
     print("\n".join(lines))
