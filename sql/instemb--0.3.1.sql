@@ -905,10 +905,12 @@ BEGIN
 	WHERE NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = r.relation);
 	DELETE FROM @extschema@.instemb_run_error AS e
 	WHERE NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = e.relation);
-	DELETE FROM @extschema@.instemb_run AS r
-	WHERE r.role = current_user::regrole AND r.relation = spec.relation AND r.target = spec.target
-		AND NOT @extschema@.instemb_run_is_active(r.id)
-	RETURNING r.* INTO run;
+	WITH ended AS (
+		DELETE FROM @extschema@.instemb_run AS r
+		WHERE r.role = current_user::regrole AND r.relation = spec.relation
+			AND r.target = spec.target AND NOT @extschema@.instemb_run_is_active(r.id)
+		RETURNING r.*)
+	SELECT e.* INTO run FROM ended AS e ORDER BY e.finished, e.updated_at DESC LIMIT 1;
 	-- a run over all rows that broke off goes on behind its last batch
 	IF which = 'all' AND run.which = 'all' AND NOT run.finished AND run.spec = to_jsonb(spec) THEN
 		INSERT INTO @extschema@.instemb_run
