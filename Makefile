@@ -122,7 +122,7 @@ install-engine: instemb_engine.so installdirs
 uninstall: uninstall-engine
 uninstall-engine:
 	rm -f '$(DESTDIR)$(pkglibdir)/instemb_engine.so'
-$(filter src/pg/%,$(OBJS)): src/instemb.h $(wildcard src/pg/*.h)
+$(filter src/pg/%,$(OBJS)): Makefile src/instemb.h $(wildcard src/pg/*.h)
 .PHONY: install-engine uninstall-engine
 else
 all install uninstall installcheck:
