@@ -96,6 +96,17 @@ adapter_name(const TrainSettings *settings, char *name)
 	snprintf(name, MODEL_NAME_SIZE, "%s%s", settings->name, ADAPTER_SUFFIX);
 }
 
+/* The model and its adapter, which the run that is resumed may have written already */
+static void
+check_names(const TrainSettings *settings)
+{
+	char		adapter[MODEL_NAME_SIZE];
+
+	adapter_name(settings, adapter);
+	install_check_name(settings->name, settings->replace);
+	install_check_name(adapter, settings->replace || settings->resume);
+}
+
 /* ----------------------------------------------------------------- checkpoint */
 
 static bool
@@ -421,8 +432,7 @@ write_model(Training *t, char *sha256)
 
 	/* others may have installed models meanwhile */
 	install_take_lock();
-	install_check_name(settings->name, settings->replace);
-	install_check_name(name, settings->replace || settings->resume);
+	check_names(settings);
 	host_begin(&t->model->host);
 	do
 		code = write_by_rename(t, engine_api()->trainer_write_adapter, path, &error);
@@ -442,7 +452,6 @@ write_model(Training *t, char *sha256)
 void
 train_check(const TrainSettings *settings)
 {
-	char		name[MODEL_NAME_SIZE];
 	char		path[MAXPGPATH];
 
 	if (strlen(settings->name) + strlen(ADAPTER_SUFFIX) >= MODEL_NAME_SIZE)
@@ -450,9 +459,7 @@ train_check(const TrainSettings *settings)
 				(errcode(ERRCODE_INVALID_NAME),
 				 errmsg("name \"%s\" is too long for a model to be trained", settings->name),
 				 errdetail("Its adapter is named by the same name and \"%s\".", ADAPTER_SUFFIX)));
-	adapter_name(settings, name);
-	install_check_name(settings->name, settings->replace);
-	install_check_name(name, settings->replace || settings->resume);
+	check_names(settings);
 	train_path(settings->name, CHECKPOINT_SUFFIX, path);
 	if (settings->resume && !file_exists(path))
 		ereport(ERROR,
